@@ -1,0 +1,1 @@
+//! Model directories: strict loading and atomic writing of safetensors and config.json.

@@ -1,0 +1,18 @@
+//! What every crate of Emberline agrees on: batches, the model traits with their laws, losses that
+//! carry their counts, parameters by path, and the random streams.
+//!
+//! This crate names no backend, no file, no tokenizer and no optimizer.
+
+#![warn(missing_docs)]
+
+pub mod batch;
+pub mod laws;
+pub mod loss;
+pub mod model;
+pub mod parameters;
+pub mod random;
+
+pub use batch::TokenBatch;
+pub use loss::{Count, Loss, Term};
+pub use model::{Cache, Carry, Causal, Incremental, LanguageModel, TokenEncoder};
+pub use random::Stream;

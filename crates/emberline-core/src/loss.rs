@@ -1,0 +1,60 @@
+//! A loss as named sums, divided by their counts only where the whole update is known.
+
+use burn::tensor::Tensor;
+
+/// How many items a term of a loss sums over: predicted tokens, sentence pairs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Count {
+    /// The name of the term.
+    pub term: &'static str,
+    /// The number of items in this batch.
+    pub count: f64,
+}
+
+/// One sum of a loss.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// What is summed, such as `"next_token"`.
+    pub name: &'static str,
+    /// The weight of this term's mean in the whole loss.
+    pub weight: f64,
+    /// The sum over the items of the batch, `[1]`.
+    pub sum: Tensor<1>,
+}
+
+/// The loss of one batch: `Σ weight · sum / count`, where the count is the whole update's.
+///
+/// Sums add up over the batches of an update and means do not, so this form makes accumulated
+/// gradients equal to those of the big batch, and BERT's two losses keep their own denominators.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The terms, in a fixed order.
+    pub terms: Vec<Term>,
+}
+
+impl Loss {
+    /// A loss of one term of weight 1.
+    pub fn single(name: &'static str, sum: Tensor<1>) -> Self {
+        Self { terms: vec![Term { name, weight: 1.0, sum }] }
+    }
+
+    /// The value to differentiate, `[1]`: each sum divided by its count in `counts`.
+    ///
+    /// # Panics
+    /// If a term has no count, or the loss has no term.
+    pub fn total(&self, counts: &[Count]) -> Tensor<1> {
+        self.terms
+            .iter()
+            .map(|term| {
+                let count = counts
+                    .iter()
+                    .find(|count| count.term == term.name)
+                    .unwrap_or_else(|| panic!("term {} has no count", term.name))
+                    .count;
+                // A term without an item in the whole update adds nothing, rather than 0 / 0.
+                term.sum.clone() * (term.weight / count.max(1.0))
+            })
+            .reduce(|a, b| a + b)
+            .expect("a loss has at least one term")
+    }
+}

@@ -1,0 +1,1 @@
+//! The decoding engine: greedy, temperature, top-k, top-p, streaming.

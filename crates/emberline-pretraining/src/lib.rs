@@ -1,0 +1,1 @@
+//! Pretraining objectives and their data builders: next token.

@@ -1,0 +1,1 @@
+//! Recurrent layers: the LSTM cell, layer and stack, with torch state dicts.

@@ -1,0 +1,1 @@
+//! Vocabularies, tokenizers, corpora, splits, windows and batches.

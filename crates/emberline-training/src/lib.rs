@@ -1,0 +1,1 @@
+//! The training loop: objectives, optimizers, schedules, clipping, exact resume, metrics.
