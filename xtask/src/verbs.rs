@@ -1,0 +1,156 @@
+//! What `cargo xtask` can do, as one table.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::{Failure, bench, check, test};
+
+/// Who does the work of a verb.
+pub enum Action {
+    /// The program `emberline`, which gets the verb and its arguments.
+    Program,
+    /// xtask itself.
+    Here(fn(Vec<OsString>) -> Result<ExitCode, Failure>),
+}
+
+/// One verb.
+pub struct Verb {
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub usage: &'static str,
+    pub example: &'static str,
+    pub action: Action,
+}
+
+/// Every verb, in the order of the help.
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "list",
+        summary: "the experiments: data, minutes, what each shows",
+        usage: "[--json]",
+        example: "cargo xtask list",
+        action: Action::Program,
+    },
+    Verb {
+        name: "run",
+        summary: "train and evaluate an experiment, ending with samples and a report",
+        usage: "<experiment> [--device NAME] [--set key=value]… [--config FILE] [--resume] [--dry-run] …",
+        example: "cargo xtask run char-lstm --set training.updates=500",
+        action: Action::Program,
+    },
+    Verb {
+        name: "generate",
+        summary: "continue a prompt with a trained model",
+        usage: "<run or model dir> [--prompt TEXT] [--max-new-tokens N] [--temperature T] …",
+        example: "cargo xtask generate runs/char-lstm/default --prompt \"To be\"",
+        action: Action::Program,
+    },
+    Verb {
+        name: "report",
+        summary: "one self-contained report.html of one run, or of several compared",
+        usage: "<run dir>… [--output FILE]",
+        example: "cargo xtask report runs/char-lstm/default runs/char-lstm-deep/default",
+        action: Action::Program,
+    },
+    Verb {
+        name: "data",
+        summary: "fetch a data set into the cache and check it",
+        usage: "<name> [--from FILE]",
+        example: "cargo xtask data tinyshakespeare",
+        action: Action::Program,
+    },
+    Verb {
+        name: "doctor",
+        summary: "what this machine can run",
+        usage: "[--device NAME] [--json]",
+        example: "cargo xtask doctor --json",
+        action: Action::Program,
+    },
+    Verb {
+        name: "test",
+        summary: "the tests of the workspace, with the skipped ones counted",
+        usage: "[--device NAME] [--slow] [--kills N]\n\n  \
+                --device NAME   only the tests of that device (wgpu takes a software device too)\n  \
+                --slow          the long tests too\n  \
+                --kills N       only kill-and-resume equality, with N kills",
+        example: "cargo xtask test --device wgpu",
+        action: Action::Here(test::run),
+    },
+    Verb {
+        name: "check",
+        summary: "everything CI checks besides tests: format, lints, docs, layers, no C",
+        usage: "",
+        example: "cargo xtask check",
+        action: Action::Here(check::run),
+    },
+    Verb {
+        name: "bench",
+        summary: "the benchmarks, as a table or as JSON",
+        usage: "[NAME]… [--json]",
+        example: "cargo xtask bench lstm",
+        action: Action::Here(bench::run),
+    },
+];
+
+impl Verb {
+    /// What `cargo xtask <verb> --help` prints.
+    pub fn help(&self) -> String {
+        format!(
+            "{}\n\nUsage: cargo xtask {} {}\n\nExample: {}",
+            self.summary, self.name, self.usage, self.example
+        )
+    }
+}
+
+/// The verb of that name.
+pub fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// What to say about a verb that does not exist.
+pub fn unknown(name: &str) -> String {
+    let names = VERBS.iter().map(|verb| verb.name);
+    let hint = match nearest(name, names.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+    };
+    format!("there is no verb `{name}`; {hint}")
+}
+
+/// The candidate that `name` may be a misspelling of.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .min()
+        .filter(|(distance, _)| *distance <= 2)
+        .map(|(_, candidate)| candidate)
+}
+
+/// What `cargo xtask --help` prints.
+pub fn help() -> String {
+    let mut text = String::from("Usage: cargo xtask <verb> …\n");
+    for verb in VERBS {
+        text += &format!("\n  {:<9} {}\n            {}\n", verb.name, verb.summary, verb.example);
+    }
+    text + "\n`cargo xtask <verb> --help` says more.\n\
+            Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted with a checkpoint saved."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_verb_gets_the_nearest_one() {
+        assert_eq!(unknown("rnu"), "there is no verb `rnu`; did you mean `run`?");
+        assert!(unknown("fly-to-the-moon").contains("there are list, run"));
+    }
+
+    #[test]
+    fn the_help_shows_an_example_of_every_verb() {
+        for verb in VERBS {
+            assert!(verb.example.starts_with(&format!("cargo xtask {}", verb.name)));
+            assert!(help().contains(verb.example));
+        }
+    }
+}
