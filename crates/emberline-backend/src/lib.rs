@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The glue to Burn's backends: a device by name, the memory policy, the linear layer, and the
+//! operations that Burn does not fuse.
+//!
+//! This is the only crate that names a backend. Every other one takes a
+//! [`Device`](burn::tensor::Device) and never asks for the default.
+//!
+//! Each fused operation is one file with its equation and two bodies: a native one for Flex on
+//! the CPU, forward and backward, and a portable one of plain tensor operations that every other
+//! device takes and Burn differentiates. The public function looks at the device.
+
+#![warn(missing_docs)]
+#![recursion_limit = "256"]
+
+mod adamw;
+mod cross_entropy;
+pub mod device;
+mod dropout;
+#[cfg(feature = "flex")]
+mod flex;
+mod host;
+mod linear;
+pub mod lstm;
+pub mod memory;
+mod square_sum;
+
+pub use adamw::{AdamWStep, adamw_step};
+pub use cross_entropy::cross_entropy;
+pub use device::{DeviceError, DeviceName, test_device};
+pub use dropout::Dropout;
+pub use host::{is_on_host, storage_address};
+pub use linear::{Linear, LinearConfig};
+pub use square_sum::square_sum;

@@ -1,0 +1,30 @@
+//! What the native bodies share: tensors as slices, large products, and kernels compiled for the
+//! vector instructions of the machine they run on.
+
+pub(crate) mod packed;
+pub(crate) mod product;
+pub(crate) mod real;
+pub(crate) mod simd;
+
+use burn::tensor::{Device, TensorData};
+use burn_flex::FlexTensor;
+
+pub(crate) use real::Real;
+
+/// Whether the tensors of this device are Flex's, with or without gradients.
+pub(crate) fn is_flex(device: &Device) -> bool {
+    matches!(device.clone().inner().as_dispatch(), burn::backend::DispatchDevice::Flex(_))
+}
+
+/// The numbers of a contiguous tensor.
+///
+/// # Panics
+/// If the tensor is not contiguous or of another type.
+pub(crate) fn slice<T: Real>(tensor: &FlexTensor) -> &[T] {
+    tensor.as_slice().expect("a contiguous tensor of the kernel's type")
+}
+
+/// A new tensor of the given numbers, without a copy.
+pub(crate) fn tensor<T: Real, const D: usize>(values: Vec<T>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
