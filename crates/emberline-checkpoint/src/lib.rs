@@ -1,1 +1,35 @@
-//! Model directories: strict loading and atomic writing of safetensors and config.json.
+//! Model directories: strict loading and atomic writing of safetensors and `config.json`.
+//!
+//! Three promises hold everywhere. A file or directory is written whole or not at all. A module gets
+//! every tensor of a file or none, and the error names all that do not fit. Nothing that a file can
+//! hold makes this crate panic.
+//!
+//! Tokenizer files are opaque: their owners write them into the path of a [`PendingDirectory`].
+
+#![warn(missing_docs)]
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors holds little-endian numbers, and this crate copies them as they are");
+
+mod atomic;
+mod config;
+mod directory;
+mod elements;
+mod error;
+mod module;
+mod names;
+mod tensors;
+mod weights;
+
+pub use atomic::write_atomically;
+pub use config::{read_config, write_config};
+pub use directory::{
+    PendingDirectory, complete_steps, is_complete, latest_complete, remove_directory,
+    step_directory,
+};
+pub use error::{CheckpointError, Mismatch, Misshapen};
+pub use module::{load_weights, save_weights};
+pub use names::Stored;
+pub use tensors::{load_tensors, save_tensors};
+pub use weights::Weights;

@@ -1,0 +1,246 @@
+//! Reading safetensors: one file, or a folder with one file or with shards.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+
+use crate::elements;
+use crate::error::CheckpointError;
+
+/// The file of a model that is not sharded.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The tensors of a checkpoint, mapped into memory and read only when asked for.
+///
+/// The files must not be truncated while this lives: the operating system then ends the process at
+/// the next read. Files written by this crate never are, as they are replaced by renaming.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    files: Vec<MappedFile>,
+    /// The file of each tensor.
+    file_of: BTreeMap<String, usize>,
+}
+
+impl Weights {
+    /// Opens a safetensors file, or a folder with `model.safetensors` or with
+    /// `model.safetensors.index.json` and its shards. Only the headers are read.
+    ///
+    /// # Errors
+    /// [`Read`](CheckpointError::Read), [`NoWeights`](CheckpointError::NoWeights),
+    /// [`NotSafetensors`](CheckpointError::NotSafetensors) where a file is truncated or foreign, and
+    /// for an index [`NotAnIndex`](CheckpointError::NotAnIndex), [`NotInShard`](CheckpointError::NotInShard).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        if !path.is_dir() {
+            return Ok(Self::of_files(path, vec![MappedFile::open(path)?]));
+        }
+        let (single, index) = (path.join(WEIGHTS), path.join(INDEX));
+        if single.exists() {
+            Ok(Self::of_files(path, vec![MappedFile::open(&single)?]))
+        } else if index.exists() {
+            Self::open_shards(path, &index)
+        } else {
+            Err(CheckpointError::NoWeights { folder: path.to_path_buf() })
+        }
+    }
+
+    fn open_shards(folder: &Path, index: &Path) -> Result<Self, CheckpointError> {
+        let text = std::fs::read(index).map_err(CheckpointError::read(index))?;
+        let Index { weight_map } = serde_json::from_slice(&text)
+            .map_err(|source| CheckpointError::NotAnIndex { path: index.to_path_buf(), source })?;
+        let mut shards: Vec<&String> = weight_map.values().collect();
+        shards.sort();
+        shards.dedup();
+        let missing = |tensor: &str, shard: &str| CheckpointError::NotInShard {
+            path: index.to_path_buf(),
+            tensor: tensor.to_string(),
+            shard: shard.to_string(),
+        };
+        if let Some((tensor, shard)) = weight_map.iter().find(|(_, shard)| !is_file_name(shard)) {
+            return Err(missing(tensor, shard));
+        }
+        let files = shards.iter().map(|shard| MappedFile::open(&folder.join(shard)));
+        let mut weights = Self::of_files(folder, files.collect::<Result<_, _>>()?);
+        for (tensor, shard) in &weight_map {
+            let file =
+                shards.binary_search(&shard).expect("every shard of the map is among the shards");
+            if weights.files[file].metadata.info(tensor).is_none() {
+                return Err(missing(tensor, shard));
+            }
+            weights.file_of.insert(tensor.clone(), file);
+        }
+        Ok(weights)
+    }
+
+    fn of_files(path: &Path, files: Vec<MappedFile>) -> Self {
+        let names = |(index, file): (usize, &MappedFile)| {
+            file.metadata.offset_keys().into_iter().map(move |name| (name, index))
+        };
+        let file_of = files.iter().enumerate().flat_map(names).collect();
+        Self { path: path.to_path_buf(), files, file_of }
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.file_of.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor; `None` if there is no such tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensor(name).map(|tensor| &tensor.info.shape[..])
+    }
+
+    /// The values of a tensor with the element type of the file; `None` if there is no such tensor.
+    ///
+    /// # Errors
+    /// [`CheckpointError::ElementType`].
+    pub fn read(&self, name: &str) -> Result<Option<TensorData>, CheckpointError> {
+        self.tensor(name).map(|tensor| tensor.read(name)).transpose()
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Option<MappedTensor<'_>> {
+        self.files[*self.file_of.get(name)?].tensor(name)
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Whether a shard is beside the index; an index from elsewhere must not open other files.
+fn is_file_name(shard: &str) -> bool {
+    Path::new(shard).file_name().is_some_and(|name| name == shard)
+}
+
+/// A safetensors file of which the header has been checked against the length.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    bytes: Mmap,
+    pub(crate) metadata: Metadata,
+    /// Where the header ends, from which the offsets of tensors count.
+    start: usize,
+}
+
+impl MappedFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let file = File::open(path).map_err(CheckpointError::read(path))?;
+        // SAFETY: the bytes of a mapping must not change while they are borrowed. The mapping is
+        // private to `MappedFile`, which lends it immutably and only as bytes, for which every value
+        // is valid. That no other process writes into the file in place is the contract of `Weights`.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(CheckpointError::read(path))?;
+        let (header_length, metadata) = SafeTensors::read_metadata(&bytes).map_err(|source| {
+            CheckpointError::NotSafetensors { path: path.to_path_buf(), source }
+        })?;
+        let start = size_of::<u64>() + header_length;
+        Ok(Self { path: path.to_path_buf(), bytes, metadata, start })
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Option<MappedTensor<'_>> {
+        let info = self.metadata.info(name)?;
+        let (from, to) = info.data_offsets;
+        Some(MappedTensor {
+            file: &self.path,
+            info,
+            bytes: &self.bytes[self.start + from..self.start + to],
+        })
+    }
+}
+
+/// A tensor of a mapped file.
+pub(crate) struct MappedTensor<'a> {
+    file: &'a Path,
+    pub(crate) info: &'a TensorInfo,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl MappedTensor<'_> {
+    pub(crate) fn read(&self, name: &str) -> Result<TensorData, CheckpointError> {
+        let dtype =
+            elements::from_file(self.info.dtype).ok_or_else(|| CheckpointError::ElementType {
+                path: self.file.to_path_buf(),
+                tensor: name.to_string(),
+                found: self.info.dtype.to_string(),
+            })?;
+        Ok(TensorData::from_bytes_vec(self.bytes.to_vec(), self.info.shape.clone(), dtype))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::save_tensors;
+
+    /// Two shards of a tensor each, with an index that says so.
+    fn sharded(index: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, name, value) in [("one.safetensors", "a", 1.0f32), ("two.safetensors", "b", 2.0)]
+        {
+            save_tensors(folder.path().join(file), vec![(name.into(), TensorData::from([value]))])
+                .unwrap();
+        }
+        std::fs::write(folder.path().join(INDEX), index).unwrap();
+        folder
+    }
+
+    #[test]
+    fn the_tensors_of_all_shards_are_found() {
+        let folder = sharded(
+            r#"{"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#,
+        );
+        let weights = Weights::open(folder.path()).unwrap();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(weights.read("b").unwrap(), Some(TensorData::from([2.0f32])));
+        assert_eq!(weights.shape("a"), Some(&[1][..]));
+        assert_eq!((weights.read("c").unwrap(), weights.shape("c")), (None, None));
+    }
+
+    #[test]
+    fn an_index_that_does_not_fit_its_shards_is_an_error_that_names_the_tensor() {
+        for shard in ["two.safetensors", "../one.safetensors", "/one.safetensors", "..", ""] {
+            let folder = sharded(&format!(r#"{{"weight_map": {{"a": "{shard}"}}}}"#));
+            let error = Weights::open(folder.path()).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("says that tensor a is in {shard:?}, where it is not")),
+                "{error}"
+            );
+        }
+        for index in ["", "{}", r#"{"weight_map": {"a": 1}}"#] {
+            let error = Weights::open(sharded(index).path()).unwrap_err();
+            assert!(matches!(error, CheckpointError::NotAnIndex { .. }), "{error:?}");
+        }
+        let error = Weights::open(sharded(r#"{"weight_map": {"a": "three.safetensors"}}"#).path())
+            .unwrap_err();
+        assert!(matches!(error, CheckpointError::Read { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_not_there_or_not_safetensors_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Weights::open(folder.path()).unwrap_err();
+        assert!(matches!(error, CheckpointError::NoWeights { .. }), "{error:?}");
+        let error = Weights::open(folder.path().join("absent")).unwrap_err();
+        assert!(error.to_string().ends_with("absent"), "{error}");
+        let path = folder.path().join(WEIGHTS);
+        std::fs::write(&path, "The quick brown fox jumps over the lazy dog.").unwrap();
+        let error = Weights::open(folder.path()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{} is not a whole safetensors file", path.display())
+        );
+    }
+}
