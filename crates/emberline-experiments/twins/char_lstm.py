@@ -1,14 +1,23 @@
-"""The PyTorch twin of the experiment `char-lstm`: the same weights, batches and updates in torch.nn.
+r"""The PyTorch twin of the experiment `char-lstm`: the same weights, batches and updates in torch.nn.
 
     pip install torch==2.15.0 numpy safetensors
     python crates/emberline-experiments/twins/char_lstm.py WEIGHTS CONFIG TEXT [--steps N]
     python crates/emberline-experiments/twins/char_lstm.py WEIGHTS CONFIG TEXT --time
 
-WEIGHTS is the model.safetensors of the initial weights, CONFIG the run's config.toml, TEXT the text it
-trains on. Prints a JSON line {"step", "loss"} an update, in full precision, with the loss before the
-update, then {"validation_loss"}; `--steps` ends earlier without changing the schedule. With `--time` it
-prints instead the median and the minimum time of an update, and the peak of resident memory less the
-resident memory before the model (Linux only).
+CONFIG is the config.toml of our run, TEXT the text it trained on, WEIGHTS the initial weights of its seed.
+The first update of a warm-up has the learning rate 0, so the checkpoint after it holds them:
+
+    cargo xtask run char-lstm --seed 1 --out runs/initial-1 --set training.steps=2 \
+        --set training.checkpoint_every=1 --set training.schedule.warmup_steps=1
+    cargo xtask run char-lstm --seed 1 --out runs/ours-1 --set training.log_every=1
+    python crates/emberline-experiments/twins/char_lstm.py \
+        runs/initial-1/checkpoints/step-00000001/model.safetensors runs/ours-1/config.toml \
+        datasets/shakespeare/shakespeare.txt
+
+Prints a JSON line {"step", "loss"} an update, in full precision, with the loss before the update, as
+metrics.jsonl has it, then {"validation_loss"}; `--steps` ends earlier without changing the schedule. With
+`--time` it prints instead the median and the minimum time of an update, and the peak of resident memory
+less the resident memory before the model (Linux only).
 """
 
 import argparse
@@ -67,12 +76,13 @@ class Rows:
         return (self.window(start, seq_length) for start in range(0, self.length, seq_length))
 
 
-def splits(text: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ids of the first nine tenths of the characters, and of the rest; ids are by code point."""
-    ids = {character: id for id, character in enumerate(sorted(set(text)))}
+def splits(text: str, fractions: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens of the training and of the validation text; a character's id is its place by code point."""
+    ids = {character: place for place, character in enumerate(sorted(set(text)))}
     tokens = torch.tensor([ids[character] for character in text])
-    n_train = int(len(text) * 0.9)
-    return tokens[:n_train], tokens[n_train:]
+    train_end = int(len(text) * fractions["train"])
+    validation_end = int(len(text) * (fractions["train"] + fractions["validation"]))
+    return tokens[:train_end], tokens[train_end:validation_end]
 
 
 def learning_rate(schedule: dict, step: int, steps: int) -> float:
@@ -184,9 +194,11 @@ def main() -> None:
 
     torch.set_num_threads(N_THREADS)
     config = tomllib.loads(arguments.config.read_text())
+    if config["model"]["dropout"] > 0.0:
+        raise ValueError("the twin has no dropout: its random numbers would not be ours")
     batch_size, seq_length = config["data"]["batch_size"], config["data"]["seq_length"]
     # Not `read_text`, which would change the ends of lines.
-    train, validation = splits(arguments.text.read_bytes().decode())
+    train, validation = splits(arguments.text.read_bytes().decode(), config["data"]["split"])
     rows = Rows(train, batch_size)
 
     if arguments.time:
