@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
-use emberline_core::parameters::{ModulePath, Parameter, parameters};
+use emberline_core::parameters::ModulePath;
 
 use crate::elements;
 use crate::error::{CheckpointError, Mismatch, Misshapen};
@@ -50,45 +50,19 @@ pub fn load_weights<M: Module>(
     weights: &Weights,
     table: &dyn Fn(&str) -> Stored,
 ) -> Result<M, CheckpointError> {
-    let mismatch = compare(&parameters(&module), weights, table);
+    let mut comparison = Comparison {
+        path: ModulePath::default(),
+        weights,
+        table,
+        path_of: HashMap::new(),
+        mismatch: Mismatch { path: weights.path().to_path_buf(), ..Mismatch::default() },
+    };
+    module.visit(&mut comparison);
+    let mismatch = comparison.finish();
     if !mismatch.is_empty() {
         return Err(Box::new(mismatch).into());
     }
     Ok(module.map(&mut Loader { path: ModulePath::default(), weights, table }))
-}
-
-fn compare(
-    parameters: &[Parameter],
-    weights: &Weights,
-    table: &dyn Fn(&str) -> Stored,
-) -> Mismatch {
-    let mut mismatch = Mismatch { path: weights.path().to_path_buf(), ..Mismatch::default() };
-    let mut path_of: HashMap<String, &str> = HashMap::new();
-    for parameter in parameters {
-        let stored = table(&parameter.path);
-        let expected = stored_shape(&stored, &parameter.path, &parameter.shape);
-        match weights.tensor(&stored.name) {
-            None => mismatch.missing.push(stored.name.clone()),
-            Some(tensor) if tensor.info.shape != expected => mismatch.misshapen.push(Misshapen {
-                tensor: stored.name.clone(),
-                expected,
-                found: tensor.info.shape.clone(),
-            }),
-            Some(tensor)
-                if !elements::from_file(tensor.info.dtype)
-                    .is_some_and(|dtype| dtype.is_float()) =>
-            {
-                mismatch.not_float.push((stored.name.clone(), tensor.info.dtype.to_string()));
-            }
-            Some(_) => {}
-        }
-        if let Some(other) = path_of.insert(stored.name.clone(), &parameter.path) {
-            panic!("the table gives {other} and {} the one name {}", parameter.path, stored.name);
-        }
-    }
-    let unexpected = weights.names().filter(|name| !path_of.contains_key(*name));
-    mismatch.unexpected = unexpected.map(str::to_string).collect();
-    mismatch
 }
 
 /// The shape in the file of a parameter of the given shape.
@@ -133,7 +107,58 @@ impl ModuleVisitor for Saver<'_> {
     }
 }
 
-/// Loads what [`compare`] found to fit.
+/// Collects what does not fit, looking at shapes alone: looking at values would initialise them.
+struct Comparison<'a> {
+    path: ModulePath,
+    weights: &'a Weights,
+    table: &'a dyn Fn(&str) -> Stored,
+    /// The parameter of each name in the file.
+    path_of: HashMap<String, String>,
+    mismatch: Mismatch,
+}
+
+impl Comparison<'_> {
+    fn compare(&mut self, name: &str, expected: Vec<usize>) {
+        let Some(tensor) = self.weights.tensor(name) else {
+            return self.mismatch.missing.push(name.to_string());
+        };
+        let is_float = elements::from_file(tensor.info.dtype).is_some_and(|dtype| dtype.is_float());
+        if tensor.info.shape != expected {
+            let found = tensor.info.shape.clone();
+            self.mismatch.misshapen.push(Misshapen { tensor: name.to_string(), expected, found });
+        } else if !is_float {
+            self.mismatch.not_float.push((name.to_string(), tensor.info.dtype.to_string()));
+        }
+    }
+
+    fn finish(mut self) -> Mismatch {
+        let unexpected = self.weights.names().filter(|name| !self.path_of.contains_key(*name));
+        self.mismatch.unexpected = unexpected.map(str::to_string).collect();
+        self.mismatch
+    }
+}
+
+impl ModuleVisitor for Comparison<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.path.joined();
+        let stored = (self.table)(&path);
+        self.compare(&stored.name, stored_shape(&stored, &path, &param.lazy_shape()));
+        if let Some(other) = self.path_of.insert(stored.name.clone(), path) {
+            let path = self.path.joined();
+            panic!("the table gives {other} and {path} the one name {}", stored.name);
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+}
+
+/// Loads what [`Comparison`] found to fit.
 struct Loader<'a> {
     path: ModulePath,
     weights: &'a Weights,
@@ -184,6 +209,7 @@ mod tests {
     use burn::module::ParamId;
     use burn::tensor::{Device, f16};
     use emberline_backend::test_device;
+    use emberline_core::parameters::parameters;
 
     use super::*;
     use crate::tensors::save_tensors;

@@ -162,7 +162,7 @@ mod tests {
         save_tensors(&path, some_tensors()).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for position in 0..whole.len() - 60 {
-            for byte in [0, b'9', b'"', 0xff] {
+            for byte in [b'9', 0xff] {
                 let mut foreign = whole.clone();
                 foreign[position] = byte;
                 std::fs::write(&path, &foreign).unwrap();
