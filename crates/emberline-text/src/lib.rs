@@ -1,1 +1,19 @@
-//! Vocabularies, tokenizers, corpora, splits, windows and batches.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod corpus;
+pub mod datasets;
+mod error;
+mod one_hot;
+mod streaming;
+mod tokenizer;
+mod vocabulary;
+mod windows;
+
+pub use corpus::{Corpus, SplitFractions, Splits};
+pub use error::TextError;
+pub use one_hot::one_hot;
+pub use streaming::DecodeStream;
+pub use tokenizer::Tokenizer;
+pub use vocabulary::{TokenCounts, Vocabulary, VocabularyConfig};
+pub use windows::{Window, Windows, covering_windows};
