@@ -66,7 +66,12 @@ fn backward(input: &Tensor<3>, state: &LstmState, weights: &LstmWeights) {
 
 fn arguments(length: usize, device: &Device) -> (Tensor<3>, LstmState, LstmWeights) {
     let bound = 1.0 / (WIDTH as f64).sqrt();
-    fn random<const D: usize>(name: &str, shape: [usize; D], bound: f64, device: &Device) -> Tensor<D> {
+    fn random<const D: usize>(
+        name: &str,
+        shape: [usize; D],
+        bound: f64,
+        device: &Device,
+    ) -> Tensor<D> {
         let values = Stream::new(0).named(name).uniforms(shape.iter().product(), -bound, bound);
         let tensor = Tensor::from_data(TensorData::new(values, shape), device);
         if device.is_autodiff() { tensor.require_grad() } else { tensor }

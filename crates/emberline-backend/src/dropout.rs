@@ -1,12 +1,13 @@
 //! Dropout from a random stream (Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, 2014).
 
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use emberline_core::Stream;
 
 /// Sets each number to zero with a probability and scales the rest, so that means stay.
 ///
 /// Only with a stream: training passes one, everything else passes `None`. There is no training flag.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Module, Debug)]
 pub struct Dropout {
     /// The probability of zero, in `[0, 1)`.
     pub probability: f64,

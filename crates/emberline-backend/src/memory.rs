@@ -10,13 +10,11 @@
 pub fn keep_freed_memory() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        // Above every tensor of a model that fits this policy; glibc takes at most an int.
-        const NEVER: libc::c_int = libc::c_int::MAX;
+        // No block of its own mapping for any size, and no memory returned at the end of the heap.
         // SAFETY: `mallopt` only sets parameters of the allocator and takes its own lock.
         unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, NEVER) == 1
-                && libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER) == 1
-                && libc::mallopt(libc::M_TOP_PAD, 64 << 20) == 1
+            libc::mallopt(libc::M_MMAP_MAX, 0) == 1
+                && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1
         }
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -98,4 +98,16 @@ mod tests {
         let expected = 8192.0f32 * 8192.0 + 4_999_999.0;
         assert!((sum / expected - 1.0).abs() < 1e-6, "{sum} is not {expected}");
     }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        let numbers = emberline_core::Stream::new(1).normals(300_000, 1.0);
+        let numbers = Tensor::<1>::from_data(TensorData::new(numbers, [300_000]), &test_device());
+        let sums = [1, 2, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| square_sum(numbers.clone()).into_scalar::<f32>().to_bits())
+        });
+        assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+    }
 }

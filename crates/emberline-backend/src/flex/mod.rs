@@ -5,6 +5,7 @@ pub(crate) mod packed;
 pub(crate) mod product;
 pub(crate) mod real;
 pub(crate) mod simd;
+pub(crate) mod vector;
 
 use burn::tensor::{Device, TensorData};
 use burn_flex::FlexTensor;

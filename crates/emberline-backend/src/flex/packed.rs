@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::Real;
 use super::product::Matrix;
 use super::simd::{self, Kernel, Level};
+use super::vector::Vector;
 
 /// A matrix `[k, n]` in panels.
 pub(crate) struct Packed<T> {
@@ -24,16 +25,10 @@ impl<T: Real> Packed<T> {
     /// Copies a matrix into panels.
     pub(crate) fn new(matrix: Matrix<T>) -> Self {
         let level = Level::detect();
-        let (k, n, width) = (matrix.rows, matrix.columns, panel_width(level));
+        let (k, n, width) = (matrix.rows, matrix.columns, panel_width::<T>(level));
         let mut panels = vec![T::ZERO; n.div_ceil(width) * k * width];
         panels.par_chunks_mut((k * width).max(1)).enumerate().for_each(|(panel, values)| {
-            let first = panel * width;
-            let columns = width.min(n - first);
-            for (row, values) in values.chunks_exact_mut(width).enumerate() {
-                for (column, value) in values[..columns].iter_mut().enumerate() {
-                    *value = *matrix.at(row, first + column);
-                }
-            }
+            matrix.copy_columns(panel * width, width, values);
         });
         Self { panels, k, n, level }
     }
@@ -103,13 +98,19 @@ impl<T: Real> Kernel for AddRows<'_, T> {
     }
 }
 
-/// The columns of a panel: two registers of f32.
-fn panel_width(level: Level) -> usize {
-    match level {
-        Level::Avx512 => 32,
-        Level::Avx2 => 16,
-        Level::Baseline => 8,
-    }
+/// The numbers of the widest tile.
+const MAX_WIDTH: usize = 32;
+/// The registers side by side in a tile.
+const REGISTERS: usize = 2;
+
+/// The columns of a panel.
+fn panel_width<T: Real>(level: Level) -> usize {
+    let lanes = match level {
+        Level::Avx512 => T::Avx512::LANES,
+        Level::Avx2 => T::Avx2::LANES,
+        Level::Baseline => T::Baseline::LANES,
+    };
+    REGISTERS * lanes
 }
 
 struct MultiplyAdd<'a, T> {
@@ -124,63 +125,107 @@ struct MultiplyAdd<'a, T> {
 impl<T: Real> Kernel for MultiplyAdd<'_, T> {
     #[inline(always)]
     fn body<const FMA: bool>(self) {
-        // Rows times registers of a panel are the sums that the registers hold at once.
-        match self.packed.level {
-            Level::Avx512 => self.panels::<8, 32, FMA>(),
-            Level::Avx2 => self.panels::<4, 16, FMA>(),
-            Level::Baseline => self.panels::<4, 8, FMA>(),
+        // As many rows as leave the sums of a tile in registers: 16 of 32, and 8 of 16.
+        // SAFETY: the level was detected on this machine, and `multiply_add` has checked the slices.
+        unsafe {
+            match self.packed.level {
+                Level::Avx512 => self.panels::<T::Avx512, 8>(),
+                Level::Avx2 => self.panels::<T::Avx2, 4>(),
+                Level::Baseline => self.panels::<T::Baseline, 4>(),
+            }
         }
     }
 }
 
 impl<T: Real> MultiplyAdd<'_, T> {
     #[inline(always)]
-    fn panels<const ROWS: usize, const WIDTH: usize, const FMA: bool>(mut self) {
-        let k = self.packed.k;
-        for (panel, values) in self.packed.panels.chunks_exact((k * WIDTH).max(1)).enumerate() {
+    unsafe fn panels<V: Vector<Element = T>, const ROWS: usize>(mut self) {
+        let (k, width) = (self.packed.k, REGISTERS * V::LANES);
+        for panel in 0..self.packed.n.div_ceil(width) {
+            let values = &self.packed.panels[panel * k * width..][..k * width];
             let mut row = 0;
-            while self.rows - row >= ROWS {
-                self.tile::<ROWS, WIDTH, FMA>(row, panel, values);
-                row += ROWS;
-            }
-            while self.rows - row >= 2 {
-                self.tile::<2, WIDTH, FMA>(row, panel, values);
-                row += 2;
-            }
-            if row < self.rows {
-                self.tile::<1, WIDTH, FMA>(row, panel, values);
+            // SAFETY: as for this function.
+            unsafe {
+                while self.rows - row >= ROWS {
+                    self.tile::<V, ROWS>(row, panel * width, values);
+                    row += ROWS;
+                }
+                while self.rows - row >= 2 {
+                    self.tile::<V, 2>(row, panel * width, values);
+                    row += 2;
+                }
+                if row < self.rows {
+                    self.tile::<V, 1>(row, panel * width, values);
+                }
             }
         }
     }
 
+    /// `out[row.., first..] += left[row..] · values` for `ROWS` rows and one panel.
+    ///
+    /// # Safety
+    /// The rows are within `left` and `out`, and the instruction set of `V` is there.
     #[inline(always)]
-    fn tile<const ROWS: usize, const WIDTH: usize, const FMA: bool>(
+    unsafe fn tile<V: Vector<Element = T>, const ROWS: usize>(
         &mut self,
         row: usize,
-        panel: usize,
+        first: usize,
         values: &[T],
     ) {
-        let (k, first) = (self.packed.k, panel * WIDTH);
-        let columns = WIDTH.min(self.packed.n - first);
-        let left: [&[T]; ROWS] =
-            std::array::from_fn(|r| &self.left[(row + r) * self.left_stride..][..k]);
-        let mut sums = [[T::ZERO; WIDTH]; ROWS];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let out = &self.out[(row + r) * self.out_stride + first..][..columns];
-            sums[..columns].copy_from_slice(out);
+        let width = REGISTERS * V::LANES;
+        let columns = width.min(self.packed.n - first);
+        // The last panel may be narrower than its registers: it goes through a buffer.
+        let mut buffer = [[T::ZERO; MAX_WIDTH]; ROWS];
+        let whole = columns == width;
+        if !whole {
+            for (r, buffer) in buffer.iter_mut().enumerate() {
+                let out = &self.out[(row + r) * self.out_stride + first..][..columns];
+                buffer[..columns].copy_from_slice(out);
+            }
         }
-        for (index, values) in values.chunks_exact(WIDTH).enumerate() {
-            let values: &[T; WIDTH] = values.try_into().expect("a chunk of the panel's width");
+        let mut out = [std::ptr::null_mut(); ROWS];
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = match whole {
+                true => self.out[(row + r) * self.out_stride + first..].as_mut_ptr(),
+                false => buffer[r].as_mut_ptr(),
+            };
+        }
+        let left = &self.left[row * self.left_stride..];
+        assert!(left.len() >= (ROWS - 1) * self.left_stride + self.packed.k);
+        let left = left.as_ptr();
+        // SAFETY: `out` has `width` numbers a row, in place or in the buffer; `left` has k numbers in each of
+        // `ROWS` rows, as asserted; `values` has k rows of `width`.
+        unsafe {
+            let mut sums = [[V::splat(T::ZERO); REGISTERS]; ROWS];
             for r in 0..ROWS {
-                let factor = left[r][index];
-                for column in 0..WIDTH {
-                    sums[r][column] = factor.mul_add::<FMA>(values[column], sums[r][column]);
+                for register in 0..REGISTERS {
+                    sums[r][register] = V::load(out[r].add(register * V::LANES));
+                }
+            }
+            for index in 0..self.packed.k {
+                let values = values.as_ptr().add(index * width);
+                let mut panel = [V::splat(T::ZERO); REGISTERS];
+                for (register, panel) in panel.iter_mut().enumerate() {
+                    *panel = V::load(values.add(register * V::LANES));
+                }
+                for r in 0..ROWS {
+                    let factor = V::splat(*left.add(r * self.left_stride + index));
+                    for register in 0..REGISTERS {
+                        sums[r][register] = factor.mul_add(panel[register], sums[r][register]);
+                    }
+                }
+            }
+            for r in 0..ROWS {
+                for register in 0..REGISTERS {
+                    sums[r][register].store(out[r].add(register * V::LANES));
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            let out = &mut self.out[(row + r) * self.out_stride + first..][..columns];
-            out.copy_from_slice(&sums[..columns]);
+        if !whole {
+            for (r, buffer) in buffer.iter().enumerate() {
+                let out = &mut self.out[(row + r) * self.out_stride + first..][..columns];
+                out.copy_from_slice(&buffer[..columns]);
+            }
         }
     }
 }

@@ -43,9 +43,32 @@ impl<'a, T> Matrix<'a, T> {
         &self.values[i * self.row_stride..][..self.columns]
     }
 
+    /// Copies the columns from `first` on, at most `width`, to the rows of `[rows, width]`.
+    pub(crate) fn copy_columns(&self, first: usize, width: usize, to: &mut [T])
+    where
+        T: Copy,
+    {
+        /// A block of rows stays in the nearest cache while its columns are written.
+        const BLOCK: usize = 64;
+        let columns = width.min(self.columns - first);
+        if self.column_stride == 1 {
+            for (i, to) in to.chunks_exact_mut(width).enumerate() {
+                to[..columns].copy_from_slice(&self.row(i)[first..][..columns]);
+            }
+            return;
+        }
+        for (block, to) in to.chunks_mut(BLOCK * width).enumerate() {
+            for j in 0..columns {
+                for (i, to) in to.chunks_exact_mut(width).enumerate() {
+                    to[j] = *self.at(block * BLOCK + i, first + j);
+                }
+            }
+        }
+    }
+
     /// Element (i, j).
     #[inline(always)]
-    pub(crate) fn at(&self, i: usize, j: usize) -> &'a T {
+    fn at(&self, i: usize, j: usize) -> &'a T {
         &self.values[i * self.row_stride + j * self.column_stride]
     }
 }

@@ -3,6 +3,8 @@
 use burn::tensor::Element;
 use bytemuck::Pod;
 
+use super::vector::{Four, Vector};
+
 /// `f32`, which has to be fast, or `f64`, which tests compare gradients in.
 ///
 /// The methods are inlined into kernels that [`simd`](super::simd) compiles once for each instruction
@@ -18,6 +20,13 @@ pub(crate) trait Real:
     + std::ops::Mul<Output = Self>
     + std::ops::AddAssign
 {
+    /// A register of AVX-512, or of the baseline where the target has none.
+    type Avx512: Vector<Element = Self>;
+    /// A register of AVX2, or of the baseline where the target has none.
+    type Avx2: Vector<Element = Self>;
+    /// A register of the baseline.
+    type Baseline: Vector<Element = Self>;
+
     const ZERO: Self;
     const ONE: Self;
 
@@ -32,6 +41,16 @@ pub(crate) trait Real:
 }
 
 impl Real for f32 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = std::arch::x86_64::__m512;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = std::arch::x86_64::__m256;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx512 = Four<f32>;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx2 = Four<f32>;
+    type Baseline = Four<f32>;
+
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
@@ -52,6 +71,16 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = std::arch::x86_64::__m512d;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = std::arch::x86_64::__m256d;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx512 = Four<f64>;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Avx2 = Four<f64>;
+    type Baseline = Four<f64>;
+
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 

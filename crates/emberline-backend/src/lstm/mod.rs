@@ -15,6 +15,7 @@ mod native;
 #[cfg(feature = "flex")]
 mod operation;
 mod portable;
+mod state;
 
 use burn::tensor::Tensor;
 

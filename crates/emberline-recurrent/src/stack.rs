@@ -1,0 +1,139 @@
+//! Layers of cells: the input of a layer is the output of the one below.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use emberline_backend::Dropout;
+use emberline_core::{Cache, Carry, Stream};
+
+use crate::cell::{RecurrentCell, RecurrentState};
+
+/// Several layers, with dropout between them.
+#[derive(Module, Debug)]
+pub struct Stack<C: RecurrentCell> {
+    /// The layers, the one nearest to the input first.
+    pub layers: Vec<C>,
+    /// Applied to the outputs of every layer but the last.
+    pub dropout: Dropout,
+}
+
+/// The states of the layers of a [`Stack`].
+#[derive(Clone, Debug)]
+pub struct StackState<S>(
+    /// One state a layer, the one nearest to the input first.
+    pub Vec<S>,
+);
+
+impl<C: RecurrentCell> Stack<C> {
+    /// Puts layers on top of each other.
+    ///
+    /// # Panics
+    /// If there is no layer.
+    pub fn new(layers: Vec<C>, dropout: f64) -> Self {
+        assert!(!layers.is_empty(), "a stack has at least one layer");
+        Self { layers, dropout: Dropout { probability: dropout } }
+    }
+
+    /// Runs the layers over a sequence, from `state` or from zeros.
+    ///
+    /// With `lengths`, row r ends after `lengths[r]` steps. Dropout draws from `random`; without it
+    /// nothing is dropped.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, seq_length, d_input]`
+    /// - output: `[batch_size, seq_length, d_hidden]`, of the last layer
+    ///
+    /// # Panics
+    /// If the state has another number of layers.
+    pub fn forward(
+        &self,
+        input: Tensor<3>,
+        state: Option<StackState<C::State>>,
+        lengths: Option<&[usize]>,
+        random: Option<Stream>,
+    ) -> (Tensor<3>, StackState<C::State>) {
+        let [batch_size, ..] = input.dims();
+        let state = state.unwrap_or_else(|| self.zero_state(batch_size, &input.device()));
+        assert_eq!(state.0.len(), self.layers.len(), "a state for each layer");
+        let mut hidden = input;
+        let mut finals = Vec::with_capacity(self.layers.len());
+        for (index, (layer, state)) in self.layers.iter().zip(state.0).enumerate() {
+            if index > 0 {
+                hidden = self.dropout.forward(hidden, random.map(|random| random.at(index as u64)));
+            }
+            let (outputs, state) = layer.sequence(hidden, state, lengths);
+            finals.push(state);
+            hidden = outputs;
+        }
+        (hidden, StackState(finals))
+    }
+
+    /// The state at the start of a sequence.
+    pub fn zero_state(&self, batch_size: usize, device: &Device) -> StackState<C::State> {
+        StackState(self.layers.iter().map(|layer| layer.zero_state(batch_size, device)).collect())
+    }
+}
+
+impl<S: RecurrentState> Carry for StackState<S> {
+    fn detach(self) -> Self {
+        Self(self.0.into_iter().map(Carry::detach).collect())
+    }
+
+    fn to_data(&self) -> Vec<TensorData> {
+        self.0.iter().flat_map(Carry::to_data).collect()
+    }
+
+    fn from_data(data: Vec<TensorData>, device: &Device) -> Option<Self> {
+        if data.is_empty() || !data.len().is_multiple_of(S::TENSORS) {
+            return None;
+        }
+        let layers = data.chunks(S::TENSORS).map(|layer| S::from_data(layer.to_vec(), device));
+        layers.collect::<Option<Vec<_>>>().map(Self)
+    }
+}
+
+impl<S: RecurrentState> Cache for StackState<S> {
+    fn select_rows(self, rows: &[usize]) -> Self {
+        Self(self.0.into_iter().map(|state| state.select_rows(rows)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+    use crate::LstmConfig;
+
+    #[test]
+    fn dropout_acts_between_layers_and_only_with_a_stream() {
+        let device = test_device();
+        let input = Tensor::<3>::ones([2, 3, 4], &device);
+        let outputs = |n_layers: usize, dropout: f64, random: Option<Stream>| {
+            let config = LstmConfig { d_input: 4, d_hidden: 5, n_layers, dropout };
+            let stack = config.init(Stream::new(0), &device);
+            stack.forward(input.clone(), None, None, random).0.into_data()
+        };
+        let stream = Some(Stream::new(9));
+        assert_eq!(outputs(2, 0.5, None), outputs(2, 0.0, None));
+        assert_eq!(outputs(1, 0.5, stream), outputs(1, 0.0, None));
+        assert_ne!(outputs(2, 0.5, stream), outputs(2, 0.0, None));
+    }
+
+    #[test]
+    fn a_state_survives_as_data_and_its_rows_can_be_picked() {
+        let device = test_device();
+        let config = LstmConfig { d_input: 4, d_hidden: 5, n_layers: 2, dropout: 0.0 };
+        let stack = config.init(Stream::new(0), &device);
+        let values = Stream::new(1).normals(2 * 3 * 4, 1.0);
+        let input = Tensor::<3>::from_data(TensorData::new(values, [2, 3, 4]), &device);
+        let (_, state) = stack.forward(input, None, None, None);
+        let data = state.to_data();
+        let back = StackState::<crate::LstmState>::from_data(data.clone(), &device).unwrap();
+        assert_eq!(back.to_data(), data);
+        assert!(StackState::<crate::LstmState>::from_data(data[..3].to_vec(), &device).is_none());
+        let picked = back.select_rows(&[1, 1, 0]);
+        let expected = state.0[1].cell.clone().slice([1..2, 0..5]).into_data();
+        assert_eq!(picked.0[1].cell.clone().slice([1..2, 0..5]).into_data(), expected);
+        assert_eq!(picked.0[1].cell.dims(), [3, 5]);
+    }
+}
