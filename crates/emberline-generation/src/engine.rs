@@ -133,7 +133,7 @@ fn last_scores<M: Incremental>(model: &M, hidden: Tensor<3>) -> Vec<f32> {
         [batch_size, model.vocab_size()],
         "the head scores the whole vocabulary"
     );
-    scores.into_data().convert::<f32>().into_vec().expect("converted to f32")
+    scores.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 
 #[cfg(test)]

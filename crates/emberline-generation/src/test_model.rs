@@ -43,7 +43,7 @@ impl Carry for Sums {
 
     fn from_data(data: Vec<TensorData>, _device: &Device) -> Option<Self> {
         let [sums] = data.try_into().ok()?;
-        sums.into_vec().ok().map(Self)
+        sums.try_into_vec().ok().map(Self)
     }
 }
 
@@ -81,9 +81,9 @@ impl Incremental for SumModel {
     fn encode_from(&self, batch: &TokenBatch, cache: Option<Sums>) -> (Tensor<3>, Sums) {
         let [batch_size, seq_length] = batch.dims();
         self.calls.borrow_mut().push([batch_size, seq_length]);
-        let tokens = batch.tokens.to_data().convert::<i64>().into_vec::<i64>().unwrap();
+        let tokens = batch.tokens.to_data().convert::<i64>().try_into_vec::<i64>().unwrap();
         let mut sums = cache.map_or(vec![0; batch_size], |cache| cache.0);
-        let mut hidden = Vec::new();
+        let mut hidden: Vec<f32> = Vec::new();
         for (sum, row) in sums.iter_mut().zip(tokens.chunks(seq_length)) {
             for token in row {
                 *sum += token;
