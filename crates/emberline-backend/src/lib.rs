@@ -15,6 +15,7 @@ mod adamw;
 mod cross_entropy;
 pub mod device;
 mod dropout;
+mod embedding;
 #[cfg(feature = "flex")]
 mod flex;
 mod host;
@@ -27,6 +28,7 @@ pub use adamw::{AdamWStep, adamw_step};
 pub use cross_entropy::cross_entropy;
 pub use device::{DeviceError, DeviceName, test_device};
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use host::{is_on_host, storage_address};
 pub use linear::{Linear, LinearConfig};
 pub use square_sum::square_sum;

@@ -1,1 +1,7 @@
-//! The zoo: one file a model.
+//! The zoo: one file a model, each with what it changed against its ancestor.
+//!
+//! A model here knows nothing of losses, optimizers, files and tokenizers.
+
+#![warn(missing_docs)]
+
+pub mod rnn_language_model;
