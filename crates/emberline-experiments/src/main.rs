@@ -1,3 +1,49 @@
-//! Every run as a preset, its report, and the binary that xtask starts.
+//! The program `emberline`: every run as a preset, its report, and what follows from a trained model.
 
-fn main() {}
+// wgpu's types nest more deeply than the compiler's default admits.
+#![recursion_limit = "256"]
+// They panic when the reader has gone; `terminal` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod cli;
+mod config;
+mod data;
+mod datasets;
+mod doctor;
+mod dry_run;
+mod experiments;
+mod failure;
+mod generate;
+mod interrupt;
+mod list;
+mod model_directory;
+mod names;
+mod overrides;
+mod progress;
+mod report;
+mod result;
+mod run;
+mod run_directory;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+
+fn main() -> ExitCode {
+    emberline_backend::memory::keep_freed_memory();
+    let outcome = match Cli::parse().verb {
+        Verb::List(arguments) => list::run(arguments),
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Generate(arguments) => generate::run(arguments),
+        Verb::Report(arguments) => report::run(arguments),
+        Verb::Data(arguments) => data::run(arguments),
+        Verb::Doctor(arguments) => doctor::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

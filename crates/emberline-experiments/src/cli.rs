@@ -1,0 +1,169 @@
+//! The command line of the program `emberline`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use emberline_backend::device::DeviceName;
+
+/// Language models from one-hot words to GPT-3: trained, sampled, reported.
+///
+/// Results go to stdout and progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted with a
+/// checkpoint saved.
+#[derive(Debug, Parser)]
+#[command(name = "emberline", bin_name = "cargo xtask", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// The experiments: data, minutes, what each shows
+    #[command(after_help = "Example: cargo xtask list --json")]
+    List(ListArguments),
+    /// Train and evaluate an experiment, ending with samples and a report
+    #[command(after_help = "Examples:\n  \
+        cargo xtask run char-lstm\n  \
+        cargo xtask run char-lstm --set data.text=austen --set training.steps=500\n  \
+        cargo xtask run char-lstm --resume\n  \
+        cargo xtask run --config runs/char-lstm/1/config.toml")]
+    Run(RunArguments),
+    /// Continue a prompt with a trained model
+    #[command(
+        after_help = "Example: cargo xtask generate runs/char-lstm/1 --prompt \"To be\" --temperature 0.7"
+    )]
+    Generate(GenerateArguments),
+    /// One self-contained report.html of one run, or of several compared
+    #[command(after_help = "Example: cargo xtask report runs/char-lstm/1 runs/char-lstm-deep/1")]
+    Report(ReportArguments),
+    /// Fetch a data set into the cache and check it
+    #[command(after_help = "Example: cargo xtask data tinyshakespeare --from input.txt")]
+    Data(DataArguments),
+    /// What this machine can run
+    #[command(after_help = "Example: cargo xtask doctor --device wgpu --json")]
+    Doctor(DoctorArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The name of the experiment (`list` shows them)
+    #[arg(required_unless_present_any = ["config", "resume"])]
+    pub experiment: Option<String>,
+    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceName>,
+    /// Change a value of the config; may be repeated
+    #[arg(long = "set", value_name = "PATH.TO.KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Start from a config file instead of the preset
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The seed of everything random
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The run directory [default: the next free runs/EXPERIMENT/N]
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    pub out: Option<PathBuf>,
+    /// The name of the run, for the directory runs/EXPERIMENT/NAME
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Go on with a run that stopped: the one at --out or --name, else the latest of the experiment
+    #[arg(long, conflicts_with_all = ["config", "overrides", "seed", "dry_run"])]
+    pub resume: bool,
+    /// Only tell parameters, memory and minutes, measured on a few updates
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show burn-train's dashboard
+    #[cfg(feature = "dashboard")]
+    #[arg(long)]
+    pub dashboard: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArguments {
+    /// A run directory, a checkpoint or a model directory
+    pub model: PathBuf,
+    /// The text to continue
+    #[arg(long, default_value = "\n")]
+    pub prompt: String,
+    /// How many tokens to add
+    #[arg(long, value_name = "N", default_value_t = 500, alias = "max_new_tokens")]
+    pub max_new_tokens: usize,
+    /// Divides the scores: below 1 bolder, above 1 wilder, 0 always the most likely token
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    pub temperature: f64,
+    /// Draw from the K most likely tokens only
+    #[arg(long, value_name = "K", alias = "top_k")]
+    pub top_k: Option<usize>,
+    /// Draw from the most likely tokens that together have probability P
+    #[arg(long, value_name = "P", alias = "top_p")]
+    pub top_p: Option<f64>,
+    /// The seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
+    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
+    pub device: DeviceName,
+    /// Print one JSON object when done, instead of the text as it comes
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// The run directories
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// The file to write [default: report.html in the first run directory]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DataArguments {
+    /// The name of the data set
+    pub name: String,
+    /// Take a local copy instead of fetching
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Only this device, which `cargo xtask` builds in
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceName>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pasted_flags_with_underscores_work() {
+        let line = ["emberline", "generate", "dir", "--max_new_tokens", "5", "--top_k=3"];
+        let Verb::Generate(arguments) = Cli::parse_from(line).verb else { panic!("not generate") };
+        assert_eq!((arguments.max_new_tokens, arguments.top_k), (5, Some(3)));
+    }
+}

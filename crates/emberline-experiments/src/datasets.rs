@@ -1,0 +1,172 @@
+//! Where texts are: files, the folder `datasets/` of the workspace, and the cache of fetched data sets.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use emberline_text::datasets::{PUBLIC_DATASETS, PublicDataset};
+use sha2::{Digest, Sha256};
+
+use crate::names;
+
+/// The folder for fetched data: `$EMBERLINE_CACHE`, else `emberline` in `$XDG_CACHE_HOME` or `~/.cache`.
+///
+/// # Errors
+/// If none of the three variables is set.
+pub fn cache() -> Result<PathBuf> {
+    let variable =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("EMBERLINE_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("emberline")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/emberline")))
+        .context("there is no place for a cache: set EMBERLINE_CACHE to a folder")
+}
+
+/// The public data set of that name.
+///
+/// # Errors
+/// If there is none, with the nearest.
+pub fn public(name: &str) -> Result<&'static PublicDataset> {
+    let names = PUBLIC_DATASETS.iter().map(|dataset| dataset.name);
+    let found = PUBLIC_DATASETS.iter().find(|dataset| dataset.name == name);
+    found.with_context(|| format!("there is no data set `{name}`; {}", names::hint(name, names)))
+}
+
+/// The file of a public data set in a cache folder, whether it is there or not.
+pub fn cached(cache: &Path, dataset: &PublicDataset) -> PathBuf {
+    cache.join(dataset.name).join(dataset.file_name)
+}
+
+/// The file of a text that a config names: a path, a folder of `datasets/`, or a fetched data set.
+///
+/// # Errors
+/// If there is no such file, with the places that were looked at.
+pub fn find(text: &str) -> Result<PathBuf> {
+    if Path::new(text).is_file() {
+        return std::fs::canonicalize(text).with_context(|| format!("cannot resolve {text}"));
+    }
+    if let Ok(dataset) = public(text) {
+        let file = cached(&cache()?, dataset);
+        ensure!(
+            file.is_file(),
+            "{text} is not at {}; `cargo xtask data {text}` fetches it",
+            file.display()
+        );
+        return Ok(file);
+    }
+    let is_name = !text.contains(['/', '\\', '.']);
+    ensure!(is_name, "there is no file {text}");
+    let folders = committed_folders();
+    for folder in &folders {
+        if let Some(file) = text_in(&folder.join(text))? {
+            return Ok(file);
+        }
+    }
+    let looked: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let committed = committed_names(&folders);
+    let known = committed.iter().map(String::as_str).chain(PUBLIC_DATASETS.iter().map(|d| d.name));
+    let looked =
+        if looked.is_empty() { "any folder `datasets`".into() } else { looked.join(" or ") };
+    bail!(
+        "there is no text `{text}`, neither as a file nor in {looked}; {}",
+        names::hint(text, known)
+    )
+}
+
+/// The folders `datasets/` of the folder that the program runs in and of those above it, and of the
+/// workspace that it was built in.
+fn committed_folders() -> Vec<PathBuf> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let built_in = std::fs::canonicalize(&built_in).unwrap_or(built_in);
+    let mut folders: Vec<PathBuf> = here
+        .ancestors()
+        .chain([built_in.as_path()])
+        .map(|folder| folder.join("datasets"))
+        .filter(|folder| folder.is_dir())
+        .collect();
+    folders.dedup();
+    folders
+}
+
+/// The one text file of a data set's folder, besides its README and licence; `None` if there is no folder.
+fn text_in(folder: &Path) -> Result<Option<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        let is_text = path.extension().is_some_and(|extension| extension == "txt");
+        let about = path.file_stem().is_some_and(|stem| stem == "LICENSE" || stem == "README");
+        if is_text && !about {
+            files.push(path);
+        }
+    }
+    match files.as_slice() {
+        [file] => Ok(Some(file.clone())),
+        files => bail!("{} holds {} texts, and one was expected", folder.display(), files.len()),
+    }
+}
+
+fn committed_names(folders: &[PathBuf]) -> Vec<String> {
+    let entries = folders.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The SHA-256 of bytes, in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes every text");
+        text
+    })
+}
+
+/// Whether bytes are those of a data set; `origin` is named in the error.
+///
+/// # Errors
+/// If the SHA-256 is another one.
+pub fn verify(dataset: &PublicDataset, bytes: &[u8], origin: &str) -> Result<()> {
+    let found = sha256(bytes);
+    ensure!(
+        found == dataset.sha256,
+        "{origin} is not {}: expected {} bytes with SHA-256 {}, found {} bytes with {found}",
+        dataset.name,
+        dataset.bytes,
+        dataset.sha256,
+        bytes.len()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_committed_data_set_is_found_by_its_name() {
+        assert!(find("shakespeare").unwrap().ends_with("datasets/shakespeare/shakespeare.txt"));
+    }
+
+    #[test]
+    fn a_text_that_is_nowhere_names_what_was_looked_at_and_the_nearest() {
+        let message = find("shakespear").unwrap_err().to_string();
+        assert!(
+            message.contains("datasets") && message.contains("did you mean `shakespeare`?"),
+            "{message}"
+        );
+        assert_eq!(find("no/such.txt").unwrap_err().to_string(), "there is no file no/such.txt");
+    }
+
+    #[test]
+    fn the_hash_is_the_published_one_of_abc() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc"), expected);
+    }
+}

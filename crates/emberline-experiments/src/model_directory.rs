@@ -1,0 +1,85 @@
+//! Model directories of language models: weights, config and tokenizer together.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use emberline_checkpoint::{
+    CheckpointError, Weights, load_weights, read_config, save_weights, write_atomically,
+    write_config,
+};
+use emberline_core::Stream;
+use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
+use emberline_text::Tokenizer;
+use emberline_training::{best_checkpoint, latest_checkpoint};
+
+use crate::config::check_model;
+use crate::run_directory::CONFIG_FILE;
+
+const WEIGHTS: &str = "model.safetensors";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// A model that can read and write text.
+pub struct Loaded {
+    pub model: RnnLanguageModel,
+    pub tokenizer: Tokenizer,
+    pub device: Device,
+}
+
+/// Writes a model into a directory that is there.
+pub fn save(
+    model: &RnnLanguageModel,
+    config: &RnnLanguageModelConfig,
+    tokenizer: &Tokenizer,
+    directory: &Path,
+) -> Result<(), CheckpointError> {
+    save_weights(model, directory.join(WEIGHTS), &RnnLanguageModel::stored_name)?;
+    write_config(directory, config)?;
+    write_atomically(directory.join(TOKENIZER), &tokenizer.to_json())
+}
+
+/// The model with the weights of a directory.
+pub fn load_weights_into(
+    model: RnnLanguageModel,
+    directory: &Path,
+) -> Result<RnnLanguageModel, CheckpointError> {
+    load_weights(model, &Weights::open(directory.join(WEIGHTS))?, &RnnLanguageModel::stored_name)
+}
+
+/// Reads a model directory, strictly.
+///
+/// # Errors
+/// If a file is missing or foreign, a tensor does not fit, or the tokenizer is of another vocabulary.
+pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
+    let config: RnnLanguageModelConfig = read_config(directory)?;
+    check_model(&config)
+        .with_context(|| format!("the config.json of {} cannot be used", directory.display()))?;
+    let tokenizer = Tokenizer::from_file(directory.join(TOKENIZER))?;
+    ensure!(
+        tokenizer.vocab_size() == config.vocab_size,
+        "{} has a vocabulary of {} tokens, and its model one of {}",
+        directory.display(),
+        tokenizer.vocab_size(),
+        config.vocab_size
+    );
+    // The random weights are replaced, all of them or none.
+    let model = config.init(Stream::new(0), device);
+    let model = load_weights_into(model, directory)?;
+    Ok(Loaded { model, tokenizer, device: device.clone() })
+}
+
+/// The model directory that a path means: itself, or the best checkpoint of a run, or its latest.
+///
+/// # Errors
+/// If there is no directory, or a run without a checkpoint.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    ensure!(path.is_dir(), "there is no directory {}", path.display());
+    if !path.join(CONFIG_FILE).is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let checkpoint = match best_checkpoint(path)? {
+        Some(best) => Some(best),
+        None => latest_checkpoint(path)?,
+    };
+    checkpoint.with_context(|| format!("the run {} has no checkpoint yet", path.display()))
+}

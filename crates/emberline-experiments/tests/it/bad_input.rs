@@ -1,0 +1,241 @@
+//! What bad input gets: an exit code of 1 or 2, a message that names the object, and nothing overwritten.
+
+use std::process::Command;
+
+use crate::program::{Finished, Folder, finish};
+
+/// Ends with this code and a message with each of these words in it.
+#[track_caller]
+fn refused(mut command: Command, code: i32, words: &[&str]) -> Finished {
+    let finished = finish(&mut command);
+    assert_eq!(finished.code, Some(code), "{}", finished.stderr);
+    for word in words {
+        assert!(finished.stderr.contains(word), "no {word:?} in: {}", finished.stderr);
+    }
+    finished
+}
+
+#[test]
+fn a_text_that_cannot_be_learned_from_is_named() {
+    let folder = Folder::new();
+    folder.write("empty.txt", b"");
+    folder.write("latin1.txt", b"caf\xe9");
+    folder.write("short.txt", b"too short");
+    for (name, words) in [
+        ("missing.txt", vec!["missing.txt"]),
+        ("shakespaer", vec!["`shakespeare`", "datasets"]),
+        ("tinyshakespeare", vec!["cargo xtask data tinyshakespeare"]),
+        ("empty.txt", vec!["empty.txt", "empty"]),
+        ("latin1.txt", vec!["latin1.txt", "UTF-8", "byte 3"]),
+        ("short.txt", vec!["short.txt", "batch_size 4", "seq_length 8"]),
+    ] {
+        let text = format!("data.text={name}");
+        refused(folder.tiny_run("run", &["--set", &text]), 1, &words);
+        assert!(!folder.path("run").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_config_that_cannot_be_run_names_its_key() {
+    let folder = Folder::new();
+    for (change, words) in [
+        ("training.step=3", ["training.step", "`training.steps`"]),
+        ("trainin.steps=3", ["trainin", "`training`"]),
+        ("training.steps=many", ["training.steps", "many"]),
+        ("training.steps", ["training.steps", "path.to.key=value"]),
+        ("training.steps=0", ["steps", "at least 1"]),
+        ("training.schedule.name=sine", ["training.schedule", "sine"]),
+        ("training.optimizer.momentum=1", ["training.optimizer", "momentum"]),
+        ("model.cell=transformer", ["model.cell", "transformer"]),
+        ("model.d_hidden=0", ["`model`", "d_hidden"]),
+        ("model.dropout=1.5", ["dropout", "1.5"]),
+        ("device=abacus", ["device", "abacus"]),
+        ("experiment=char-lsmt", ["char-lsmt", "`char-lstm`"]),
+        ("samples.temperature=-1", ["samples.temperature", "-1"]),
+    ] {
+        refused(folder.tiny_run("run", &["--set", change]), 2, &words);
+    }
+    refused(folder.tiny_run("run", &["--set", "data.micro_batches=3"]), 1, &["3 micro-batches"]);
+    refused(folder.tiny_run("run", &["--set", "data.split.train=2.0"]), 1, &["split into 2"]);
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn a_config_file_that_is_none_is_named() {
+    let folder = Folder::new();
+    folder.write("broken.toml", b"experiment = ");
+    folder.write("binary.toml", b"\xff\xfe");
+    folder.write("partial.toml", b"experiment = \"char-lstm\"\n");
+    for (name, word) in [
+        ("missing.toml", "cannot read"),
+        ("broken.toml", "line 1"),
+        ("binary.toml", "cannot read"),
+        ("partial.toml", "missing field `device`"),
+    ] {
+        refused(folder.emberline(&["run", "--config", name]), 2, &[name, word]);
+    }
+    assert!(!folder.path("runs").exists());
+}
+
+#[test]
+fn an_unknown_name_gets_the_nearest_one() {
+    let folder = Folder::new();
+    refused(folder.emberline(&["run", "char-lsmt"]), 2, &["char-lsmt", "`char-lstm`"]);
+    refused(folder.emberline(&["rnu"]), 2, &["rnu", "run"]);
+    refused(folder.emberline(&["run", "char-lstm", "--dveice", "flex"]), 2, &["--device"]);
+    refused(folder.emberline(&["run", "char-lstm", "--device", "abacus"]), 2, &["abacus", "flex"]);
+    refused(folder.emberline(&["data", "tinyshakespear"]), 2, &["`tinyshakespeare`"]);
+    refused(folder.emberline(&["run"]), 2, &["EXPERIMENT"]);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_is_not_built_in_says_which_work() {
+    let folder = Folder::new();
+    refused(folder.tiny_run("run", &["--device", "cuda"]), 1, &["cuda", "What works here: flex"]);
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn nothing_is_written_over() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("run")).unwrap();
+    folder.write("run/notes.txt", b"mine");
+    refused(folder.tiny_run("run", &[]), 1, &["run is not empty", "--resume"]);
+    assert_eq!(folder.read("run/notes.txt"), "mine");
+    assert_eq!(folder.path("run").read_dir().unwrap().count(), 1);
+
+    refused(folder.tiny_run("text.txt/run", &[]), 1, &["text.txt/run"]);
+    refused(folder.emberline(&["run", "char-lstm", "--name", "../x"]), 1, &["../x"]);
+}
+
+#[test]
+fn there_must_be_something_to_resume() {
+    let folder = Folder::new();
+    let resume = |more: &[&str]| folder.emberline(&[&["run", "--resume"], more].concat());
+    refused(resume(&["char-lstm"]), 1, &["no run to resume"]);
+    refused(resume(&["--out", "nowhere"]), 1, &["nowhere is no run directory"]);
+    refused(resume(&["char-lsmt"]), 2, &["`char-lstm`"]);
+    refused(resume(&["char-lstm", "--seed", "3"]), 2, &["--seed"]);
+}
+
+#[test]
+fn a_run_is_resumed_only_with_its_own_text() {
+    let folder = Folder::new();
+    folder.succeed(folder.tiny_run("run", &[]));
+    let before = folder.read("run/metrics.jsonl");
+    folder.write("text.txt", "another text, as long as it needs to be. ".repeat(50).as_bytes());
+    let resume = folder.emberline(&["run", "--resume", "--out", "run"]);
+    refused(resume, 1, &["text.txt", "SHA-256"]);
+    assert_eq!(folder.read("run/metrics.jsonl"), before);
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
+    let folder = Folder::new();
+    folder.succeed(folder.tiny_run("run", &["--set", "training.keep_checkpoints=1"]));
+    folder.write("digits.txt", "0123456789\n".repeat(99).as_bytes());
+    let digits = ["--set", "data.text=digits.txt", "--set", "samples.prompts=[]"];
+    folder.succeed(folder.tiny_run("other", &digits));
+
+    let last = "run/checkpoints/step-00000024";
+    let generate = || folder.emberline(&["generate", last, "--prompt", "the"]);
+    let with = |file: &str, bytes: &[u8], words: &[&str]| {
+        let path = folder.path(last).join(file);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        refused(generate(), 1, words);
+        std::fs::write(&path, whole).unwrap();
+    };
+    let of_other = |file: &str| {
+        std::fs::read(folder.path("other/checkpoints/step-00000024").join(file)).unwrap()
+    };
+    let weights = std::fs::read(folder.path(last).join("model.safetensors")).unwrap();
+    with("model.safetensors", &weights[..weights.len() / 2], &["model.safetensors"]);
+    with("model.safetensors", b"not safetensors", &["model.safetensors"]);
+    with(
+        "model.safetensors",
+        &of_other("model.safetensors"),
+        &["model.safetensors", "head.weight"],
+    );
+    with("config.json", b"{\"model_type\": \"bert\"}", &["config.json"]);
+    let config = folder.read(&format!("{last}/config.json"));
+    let no_layer = config.replace("\"n_layers\": 1", "\"n_layers\": 0");
+    assert_ne!(no_layer, config);
+    with("config.json", no_layer.as_bytes(), &["config.json", "n_layers"]);
+    with("tokenizer.json", &of_other("tokenizer.json"), &["11 tokens", "29"]);
+    with("tokenizer.json", b"{}", &["tokenizer.json"]);
+    folder.succeed(generate());
+
+    std::fs::write(folder.path(last).join("model.safetensors"), &weights[..100]).unwrap();
+    let resume = folder.emberline(&["run", "--resume", "--out", "run"]);
+    refused(resume, 1, &["model.safetensors"]);
+}
+
+#[test]
+fn a_prompt_that_cannot_be_continued_is_refused() {
+    let folder = Folder::new();
+    folder.succeed(folder.tiny_run("run", &[]));
+    let generate = |more: &[&str]| folder.emberline(&[&["generate", "run"], more].concat());
+    refused(generate(&["--prompt", "Ωmega"]), 1, &["'Ω'", "vocabulary"]);
+    refused(generate(&["--prompt", ""]), 2, &["--prompt"]);
+    refused(generate(&["--temperature", "-1"]), 2, &["temperature"]);
+    refused(generate(&["--temperature", "NaN"]), 2, &["temperature"]);
+    refused(generate(&["--top-p", "1.5"]), 2, &["top-p"]);
+    refused(generate(&["--top-k", "0"]), 2, &["top-k"]);
+    refused(folder.emberline(&["generate", "nowhere"]), 1, &["nowhere"]);
+    refused(folder.emberline(&["generate", "."]), 1, &["config.json"]);
+}
+
+#[test]
+fn data_that_is_not_what_it_should_be_does_not_enter_the_cache() {
+    let folder = Folder::new();
+    let from = |file: &str| folder.emberline(&["data", "tinyshakespeare", "--from", file]);
+    refused(from("text.txt"), 1, &["text.txt is not tinyshakespeare", "86c4e6aa"]);
+    refused(from("missing.txt"), 1, &["missing.txt"]);
+    assert!(!folder.path("cache").exists());
+}
+
+#[test]
+fn a_report_needs_a_run() {
+    let folder = Folder::new();
+    refused(folder.emberline(&["report", "nowhere"]), 1, &["nowhere is no run directory"]);
+    refused(folder.emberline(&["report"]), 2, &["RUN"]);
+    folder.succeed(folder.tiny_run("run", &[]));
+    refused(
+        folder.emberline(&["report", "run", "--output", "no/such/report.html"]),
+        1,
+        &["report.html"],
+    );
+    folder.write("run/result.json", b"{}");
+    refused(folder.emberline(&["report", "run"]), 1, &["result.json"]);
+}
+
+/// A limit on the size of files fails writes as a full disk does.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_ends_a_run_with_the_last_checkpoint_whole() {
+    let folder = Folder::new();
+    folder.succeed(folder.tiny_run("whole", &[]));
+    let mut command = Command::new("sh");
+    // 8 blocks of 512 bytes, or of 1024: the config fits, the weights do not.
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_emberline"))
+        .args(["run", "--config", "whole/config.toml", "--out", "full"])
+        .args(["--set", "model.d_hidden=64"])
+        .current_dir(folder.path(""));
+    refused(command, 1, &["full/checkpoints"]);
+    assert!(folder.path("full/config.toml").is_file());
+    let left = folder.path("full/checkpoints").read_dir().unwrap().count();
+    assert_eq!(left, 0, "something half is left");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let folder = Folder::new();
+    let mut child = folder.emberline(&["list"]).spawn().unwrap();
+    drop(child.stdout.take());
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,121 @@
+//! Starting the program in a folder of its own, on a model and a text as small as can be.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Some 2,000 characters to learn.
+pub fn text() -> String {
+    "the quick brown fox jumps over the lazy dog;\nshe sells sea shells by the sea shore.\n"
+        .repeat(24)
+}
+
+/// A folder to run in, with `text.txt` in it.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("text.txt", text().as_bytes());
+        folder
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path(name), bytes).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        let path = self.path(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The program with these arguments, in this folder, with a cache of its own.
+    pub fn emberline(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emberline"));
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("EMBERLINE_CACHE", self.path("cache"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The tiny run into the directory `out`, with more arguments.
+    pub fn tiny_run(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = self.emberline(&["run", "char-lstm", "--out", out]);
+        command.args(TINY.iter().flat_map(|change| ["--set", change])).args(more);
+        command
+    }
+
+    /// Runs to the end, which must be a good one.
+    pub fn succeed(&self, mut command: Command) -> Finished {
+        let finished = finish(&mut command);
+        assert_eq!(finished.code, Some(0), "{command:?}\n{}", finished.stderr);
+        finished
+    }
+}
+
+/// What makes `char-lstm` tiny.
+const TINY: [&str; 13] = [
+    "data.text=text.txt",
+    "data.batch_size=4",
+    "data.seq_length=8",
+    "data.micro_batches=2",
+    "model.d_embedding=8",
+    "model.d_hidden=16",
+    "training.steps=24",
+    "training.schedule.warmup_steps=2",
+    "training.log_every=1",
+    "training.evaluate_every=6",
+    "training.checkpoint_every=3",
+    "samples.max_new_tokens=20",
+    "samples.prompts=[\"the \"]",
+];
+
+/// A program that has ended.
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn finish(command: &mut Command) -> Finished {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Finished {
+        code: status.code(),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// The metrics of a run directory without what depends on the clock.
+pub fn metrics(directory: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(directory.join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| {
+            let mut metrics: Value = serde_json::from_str(line).unwrap();
+            for clock in ["elapsed_s", "tokens_per_s"] {
+                metrics.as_object_mut().unwrap().remove(clock);
+            }
+            metrics
+        })
+        .collect()
+}
+
+/// The bytes of the weights of the best checkpoint and of the last.
+pub fn weights(directory: &Path) -> Vec<Vec<u8>> {
+    let checkpoints = directory.join("checkpoints");
+    let best = std::fs::read_to_string(checkpoints.join("best")).unwrap();
+    [best.trim(), "step-00000024"]
+        .map(|name| std::fs::read(checkpoints.join(name).join("model.safetensors")).unwrap())
+        .into()
+}
