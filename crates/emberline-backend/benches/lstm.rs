@@ -47,11 +47,11 @@ fn time() {
 }
 
 fn peak(length: usize) {
-    let (input, state, weights) = arguments(length, &Device::flex().autodiff());
     // Once at the smallest size, so that threads and code are there before the region.
-    let (small, small_state, _) = arguments(1, &Device::flex().autodiff());
-    backward(&small, &small_state, &weights);
+    let (input, state, weights) = arguments(1, &Device::flex().autodiff());
+    backward(&input, &state, &weights);
     let before = memory_of_process("VmRSS:");
+    let (input, state, weights) = arguments(length, &Device::flex().autodiff());
     backward(&input, &state, &weights);
     let peak = memory_of_process("VmHWM:").saturating_sub(before);
     let name = format!("lstm memory {BATCH_SIZE}x{length}x{WIDTH}");

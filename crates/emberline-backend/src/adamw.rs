@@ -101,13 +101,14 @@ mod native {
     use rayon::prelude::*;
 
     use super::Factors;
+    use crate::flex::is_flex;
+    use crate::flex::simd::{self, Kernel};
 
     /// Numbers a thread updates at a time: the four arrays of a chunk fit into the second-level cache.
     const CHUNK: usize = 16 * 1024;
 
     pub fn runs_here<const D: usize>(tensor: &Tensor<D>) -> bool {
-        matches!(tensor.device().as_dispatch(), burn::backend::DispatchDevice::Flex(_))
-            && matches!(tensor.dtype(), DType::F32 | DType::F64)
+        is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::F64)
     }
 
     pub fn step<const D: usize>(
@@ -171,27 +172,44 @@ mod native {
                 moment_2: &mut [$float],
                 factors: &Factors,
             ) {
-                let keep = factors.keep as $float;
-                let (beta_1, beta_2) = (factors.beta_1 as $float, factors.beta_2 as $float);
-                // 1 - β is rounded once, from f64, as torch does.
-                let new_1 = (1.0 - factors.beta_1) as $float;
-                let new_2 = (1.0 - factors.beta_2) as $float;
-                let root_correction = factors.root_correction as $float;
-                let epsilon = factors.epsilon as $float;
-                let step_size = factors.step_size as $float;
+                struct Chunk<'a> {
+                    parameter: &'a mut [$float],
+                    gradient: &'a [$float],
+                    moment_1: &'a mut [$float],
+                    moment_2: &'a mut [$float],
+                    factors: &'a Factors,
+                }
+
+                impl Kernel for Chunk<'_> {
+                    // Not fused anywhere, so that every machine rounds alike.
+                    #[inline(always)]
+                    fn body<const FMA: bool>(self) {
+                        let Factors { keep, beta_1, beta_2, .. } = *self.factors;
+                        // 1 - β is rounded once, from f64, as torch does.
+                        let (new_1, new_2) = ((1.0 - beta_1) as $float, (1.0 - beta_2) as $float);
+                        let (beta_1, beta_2) = (beta_1 as $float, beta_2 as $float);
+                        let keep = keep as $float;
+                        let root_correction = self.factors.root_correction as $float;
+                        let epsilon = self.factors.epsilon as $float;
+                        let step_size = self.factors.step_size as $float;
+                        let moments = self.moment_1.iter_mut().zip(self.moment_2);
+                        let numbers = self.parameter.iter_mut().zip(self.gradient);
+                        for ((p, g), (m, v)) in numbers.zip(moments) {
+                            *m = beta_1 * *m + new_1 * g;
+                            *v = beta_2 * *v + new_2 * g * g;
+                            *p =
+                                keep * *p - step_size * *m / (v.sqrt() * root_correction + epsilon);
+                        }
+                    }
+                }
+
                 parameter
                     .par_chunks_mut(CHUNK)
                     .zip(gradient.par_chunks(CHUNK))
                     .zip(moment_1.par_chunks_mut(CHUNK))
                     .zip(moment_2.par_chunks_mut(CHUNK))
                     .for_each(|(((parameter, gradient), moment_1), moment_2)| {
-                        let numbers = parameter.iter_mut().zip(gradient);
-                        for (((p, g), m), v) in numbers.zip(moment_1).zip(moment_2) {
-                            *m = beta_1 * *m + new_1 * g;
-                            *v = beta_2 * *v + new_2 * g * g;
-                            *p =
-                                keep * *p - step_size * *m / (v.sqrt() * root_correction + epsilon);
-                        }
+                        simd::run(Chunk { parameter, gradient, moment_1, moment_2, factors });
                     });
             }
         };

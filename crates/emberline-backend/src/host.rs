@@ -9,8 +9,7 @@ use burn::tensor::{Device, Tensor};
 pub fn is_on_host(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     {
-        let device = device.clone().inner();
-        matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_))
+        crate::flex::is_flex(device)
     }
     #[cfg(not(feature = "flex"))]
     {

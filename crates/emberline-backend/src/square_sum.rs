@@ -23,7 +23,7 @@ mod native {
     use burn::tensor::{DType, Tensor};
     use rayon::prelude::*;
 
-    use crate::host::is_on_host;
+    use crate::flex::is_flex;
 
     /// Numbers in a block: a constant, so that the order of additions is one too.
     const BLOCK: usize = 64 * 1024;
@@ -32,7 +32,7 @@ mod native {
     const LANES: usize = 8;
 
     pub fn runs_on<const D: usize>(tensor: &Tensor<D>) -> bool {
-        is_on_host(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::F64)
+        is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::F64)
     }
 
     pub fn square_sum<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
