@@ -4,6 +4,7 @@
 //! and `state.json`; `checkpoints/best` holds the name of the directory with the lowest validation
 //! loss.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
@@ -14,7 +15,7 @@ use emberline_checkpoint::{
 };
 use emberline_core::Carry;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::TrainingConfig;
 use crate::error::TrainingError;
@@ -97,7 +98,7 @@ pub(crate) struct Progress {
 /// The content of `state.json`.
 #[derive(Serialize, Deserialize)]
 struct State {
-    /// The version of this crate.
+    /// The version of this crate that wrote it.
     version: String,
     progress: Progress,
     /// The number of tensors of each carry; null where there is none.
@@ -105,11 +106,6 @@ struct State {
     /// The number of tensors of the optimizer.
     optimizer_tensors: usize,
     run: Value,
-}
-
-/// What makes a run what it is, to be found again on resume.
-pub(crate) fn describe_run(config: &TrainingConfig, identity: &Value) -> Value {
-    serde_json::json!({ "training": config, "identity": identity })
 }
 
 /// Everything of a run that changes, but the model.
@@ -121,11 +117,12 @@ pub(crate) struct RunState<C> {
 
 /// The checkpoints of one run.
 pub(crate) struct Checkpoints<'a, M> {
-    pub folder: PathBuf,
-    pub files: ModelFiles<'a, M>,
-    pub run: Value,
+    folder: PathBuf,
+    files: ModelFiles<'a, M>,
+    /// What makes the run what it is, to be found again on resume.
+    run: Value,
     /// How many of the latest to keep.
-    pub keep: usize,
+    keep: usize,
 }
 
 impl<'a, M> Checkpoints<'a, M> {
@@ -138,7 +135,7 @@ impl<'a, M> Checkpoints<'a, M> {
         Self {
             folder: directory.join(CHECKPOINTS),
             files,
-            run: describe_run(config, identity),
+            run: json!({ "training": config, "identity": identity }),
             keep: config.keep_checkpoints,
         }
     }
@@ -248,7 +245,7 @@ fn load_carries<C: Carry>(
     device: &Device,
 ) -> Result<Vec<Option<C>>, TrainingError> {
     let path = checkpoint.join(CARRY);
-    let mut tensors: std::collections::HashMap<_, _> = load_tensors(&path)?.into_iter().collect();
+    let mut tensors: HashMap<_, _> = load_tensors(&path)?.into_iter().collect();
     let mut load = |(slot, count): (usize, &Option<usize>)| -> Result<Option<C>, TrainingError> {
         let Some(count) = *count else { return Ok(None) };
         let data: Option<Vec<_>> =
@@ -284,8 +281,6 @@ fn first_difference(path: &str, ours: &Value, theirs: &Value) -> Option<(String,
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

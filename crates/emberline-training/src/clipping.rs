@@ -29,12 +29,9 @@ pub fn clip_gradient_norm<M: Module>(
     let norm = gradient_norm(module, gradients)?;
     let factor = ((norm.clone() + EPSILON).recip() * max_norm).clamp_max(1.0);
     // Where looking at the number costs nothing, it saves a pass over short gradients.
-    let factor = match is_on_host(&norm.device()) {
-        true => Factor::Number(factor.into_scalar::<f64>()),
-        false => Factor::Tensor(factor),
-    };
-    if !matches!(factor, Factor::Number(1.0)) {
-        module.visit(&mut Scale { gradients, factor });
+    let number = is_on_host(&norm.device()).then(|| factor.clone().into_scalar::<f64>());
+    if number != Some(1.0) {
+        module.visit(&mut Scale { gradients, factor, number });
     }
     Some(norm)
 }
@@ -56,22 +53,19 @@ impl ModuleVisitor for Squares<'_> {
     }
 }
 
-enum Factor {
-    Number(f64),
-    Tensor(Tensor<1>),
-}
-
 struct Scale<'a> {
     gradients: &'a mut GradientsParams,
-    factor: Factor,
+    factor: Tensor<1>,
+    /// The factor, where it was read.
+    number: Option<f64>,
 }
 
 impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(parameter.id) {
-            let scaled = match &self.factor {
-                Factor::Number(number) => gradient * *number,
-                Factor::Tensor(tensor) => gradient * tensor.clone().reshape([1; D]),
+            let scaled = match self.number {
+                Some(number) => gradient * number,
+                None => gradient * self.factor.clone().reshape([1; D]),
             };
             self.gradients.register(parameter.id, scaled);
         }

@@ -6,9 +6,7 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{
-    AdaptiveMomentumState, ModuleOptimizer, Optimizer, SgdConfig as BurnSgdConfig,
-};
+use burn::optim::{AdaptiveMomentumState, ModuleOptimizer, Optimizer, SgdConfig as BurnSgdConfig};
 use burn::tensor::{Device, Tensor};
 use emberline_backend::{AdamWStep, adamw_step};
 use emberline_core::parameters::parameters;
@@ -84,7 +82,7 @@ impl OptimizerConfig {
     /// The optimizer of a model, without state.
     pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
         match *self {
-            Self::Sgd(SgdConfig { momentum, .. }) if momentum == 0.0 => BurnSgdConfig::new().init(),
+            Self::Sgd(SgdConfig { momentum: 0.0, .. }) => BurnSgdConfig::new().init(),
             Self::Sgd(SgdConfig { momentum, nesterov }) => {
                 // Burn's default of the dampening is not 0.
                 let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);

@@ -26,6 +26,8 @@ pub(crate) struct Run<'a, M, O: Objective<M>, D> {
     last_checkpoint: Option<PathBuf>,
     state: RunState<O::Carry>,
     metrics: MetricsFile,
+    /// Whether the loss of the last update was read from the device.
+    was_read: bool,
     session: Instant,
     elapsed_before: f64,
     tokens_since_log: u64,
@@ -46,6 +48,7 @@ where
     ) -> Result<Self, TrainingError> {
         Ok(Self {
             metrics: MetricsFile::open(trainer.directory, state.progress.step)?,
+            was_read: false,
             session: Instant::now(),
             elapsed_before: state.progress.elapsed_s,
             tokens_since_log: 0,
@@ -64,10 +67,10 @@ where
             if let Some(outcome) = self.outcome() {
                 break outcome;
             }
-            // Asked once an update: what is saved because of it must have been looked at.
-            let interrupted = self.trainer.interrupt.load(Ordering::Relaxed);
-            model = self.update(model, interrupted)?;
+            model = self.update(model)?;
             let improved = self.is_due(config.evaluate_every) && self.evaluate(&model)?;
+            // What was not looked at is not saved: then the interrupt waits for the next update.
+            let interrupted = self.was_read && self.is_interrupted();
             let ends = self.outcome().is_some() || interrupted;
             if improved || ends || self.is_due(config.checkpoint_every) {
                 self.save(&model)?;
@@ -87,7 +90,7 @@ where
     }
 
     /// One update of the weights.
-    fn update(&mut self, model: M, interrupted: bool) -> Result<M, TrainingError> {
+    fn update(&mut self, model: M) -> Result<M, TrainingError> {
         let started = Instant::now();
         let Trainer { config, objective, data, .. } = self.trainer;
         let step = self.step();
@@ -104,17 +107,18 @@ where
         self.state.progress.step += 1;
         let is_logged = self.step() == 1 || self.is_due(config.log_every);
         // Nothing that is not finite may reach a line, a decision or a checkpoint.
-        let is_read = is_on_host(self.trainer.device)
+        self.was_read = is_on_host(self.trainer.device)
             || is_logged
             || self.is_due(config.evaluate_every)
             || self.is_due(config.checkpoint_every)
-            || interrupted;
+            || self.is_interrupted();
         let mut line = None;
-        if is_read {
+        if self.was_read {
             sums.read();
             let means = sums.means(&counts);
             let grad_norm = norm.map_or(0.0, |norm| norm.into_scalar::<f64>());
-            self.check_finite(&means, grad_norm)?;
+            self.check_terms("loss", &means)?;
+            self.check_finite("the norm of the gradients", grad_norm)?;
             line = Some((sums.loss(&means), grad_norm));
         }
 
@@ -176,7 +180,7 @@ where
         }
         assert!(carry.is_some(), "there is no validation batch");
         let terms = sums.means(&counts);
-        self.check_finite(&terms, 0.0)?;
+        self.check_terms("validation loss", &terms)?;
 
         let step = self.step();
         let validation_loss = sums.loss(&terms);
@@ -226,22 +230,18 @@ where
         Ok(())
     }
 
-    fn check_finite(
-        &self,
-        means: &[(&'static str, f64)],
-        grad_norm: f64,
-    ) -> Result<(), TrainingError> {
-        let terms = means.iter().map(|(name, mean)| (format!("the loss {name}"), *mean));
-        let norm = ("the norm of the gradients".to_string(), grad_norm);
-        match terms.chain([norm]).find(|(_, value)| !value.is_finite()) {
-            None => Ok(()),
-            Some((what, value)) => Err(TrainingError::NonFinite {
-                step: self.step(),
-                what,
-                value,
-                checkpoint: self.last_checkpoint.clone(),
-            }),
+    fn check_terms(&self, kind: &str, terms: &[(&'static str, f64)]) -> Result<(), TrainingError> {
+        terms
+            .iter()
+            .try_for_each(|(name, mean)| self.check_finite(&format!("the {kind} {name}"), *mean))
+    }
+
+    fn check_finite(&self, what: &str, value: f64) -> Result<(), TrainingError> {
+        if value.is_finite() {
+            return Ok(());
         }
+        let (step, checkpoint) = (self.step(), self.last_checkpoint.clone());
+        Err(TrainingError::NonFinite { step, what: what.to_string(), value, checkpoint })
     }
 
     /// How the run has ended by itself, if it has.
@@ -258,6 +258,10 @@ where
     /// Whether something that happens every so many steps, and at the last, happens at this one.
     fn is_due(&self, every: u64) -> bool {
         self.step().is_multiple_of(every) || self.step() == self.trainer.config.steps
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.trainer.interrupt.load(Ordering::Relaxed)
     }
 
     fn step(&self) -> u64 {

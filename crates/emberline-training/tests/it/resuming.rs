@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use emberline_training::{Metrics, Outcome, TrainingError, latest_checkpoint};
 
-use crate::support::{Experiment, timeless_metrics};
+use crate::support::{DIE_SAVING, Experiment, timeless_metrics};
 
 const STEPS: u64 = 12;
 
@@ -25,13 +25,12 @@ fn whole_run() -> (Vec<f32>, Vec<Metrics>) {
 #[test]
 fn a_run_interrupted_after_any_update_goes_on_bit_for_bit() {
     let whole = whole_run();
-    for step in 0..STEPS - 2 {
+    for step in 1..STEPS {
         let directory = tempfile::tempdir().unwrap();
         let mut interrupted = experiment();
-        interrupted.data.interrupt_at = Some(step);
+        interrupted.data.interrupt_at = Some(step - 1);
         let trained = interrupted.start(directory.path()).unwrap();
-        // The interrupt came during update `step`, and was seen at the next.
-        assert_eq!((trained.outcome, trained.step), (Outcome::Interrupted, step + 2));
+        assert_eq!((trained.outcome, trained.step), (Outcome::Interrupted, step));
         let resumed = experiment().resume(directory.path()).unwrap();
         assert_eq!(resumed.outcome, Outcome::Finished);
         assert_eq!((resumed.model.numbers(), timeless_metrics(directory.path())), whole);
@@ -114,6 +113,21 @@ fn a_run_that_is_killed_again_and_again_is_the_run_that_was_not() {
     assert!(kills > 0, "no run was killed before its end");
     let resumed = experiment().resume(directory.path()).unwrap();
     assert_eq!((resumed.model.numbers(), timeless_metrics(directory.path())), whole_run());
+}
+
+#[test]
+fn a_run_that_dies_in_the_middle_of_every_save_is_the_run_that_did_not() {
+    let directory = tempfile::tempdir().unwrap();
+    for step in ["2", "4", "6", "10", "12"] {
+        let mut child = child_process(directory.path());
+        assert!(!child.env(DIE_SAVING, step).status().unwrap().success(), "died at {step}");
+    }
+    let last = latest_checkpoint(directory.path()).unwrap().unwrap();
+    assert!(last.ends_with("step-00000010"), "{}", last.display());
+    let resumed = experiment().resume(directory.path()).unwrap();
+    assert_eq!((resumed.model.numbers(), timeless_metrics(directory.path())), whole_run());
+    let left = std::fs::read_dir(directory.path().join("checkpoints")).unwrap();
+    assert!(left.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.')));
 }
 
 #[test]

@@ -276,8 +276,18 @@ impl Observer for Recorder {
     }
 }
 
+/// Set for a process that is to die in the middle of a save, with the number of updates before it.
+pub const DIE_SAVING: &str = "EMBERLINE_TEST_DIE_SAVING";
+
 fn save(model: &TinyRnn, directory: &Path) -> Result<(), CheckpointError> {
-    save_weights(model, directory.join("model.safetensors"), &Stored::same)
+    save_weights(model, directory.join("model.safetensors"), &Stored::same)?;
+    if let Ok(step) = std::env::var(DIE_SAVING)
+        && directory.to_string_lossy().contains(&format!("step-{step:0>8}"))
+    {
+        // As sudden as a kill: nothing is dropped, nothing is cleaned up.
+        std::process::abort();
+    }
+    Ok(())
 }
 
 fn load(model: TinyRnn, directory: &Path) -> Result<TinyRnn, CheckpointError> {
