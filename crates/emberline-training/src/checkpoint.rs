@@ -103,9 +103,16 @@ struct State {
     progress: Progress,
     /// The number of tensors of each carry; null where there is none.
     carries: Vec<Option<usize>>,
-    /// The number of tensors of the optimizer.
-    optimizer_tensors: usize,
+    optimizer: OptimizerFile,
     run: Value,
+}
+
+/// What the file of the optimizer must be like: Burn panics at some files that are not its own, and
+/// leaves out what it cannot make sense of.
+#[derive(Serialize, Deserialize)]
+struct OptimizerFile {
+    bytes: u64,
+    tensors: usize,
 }
 
 /// Everything of a run that changes, but the model.
@@ -147,18 +154,14 @@ impl<'a, M> Checkpoints<'a, M> {
         let directory = pending.path();
         (self.files.save)(model, directory)?;
 
-        let path = directory.join(OPTIMIZER);
-        let record = run.optimizer.to_record();
-        let optimizer_tensors = record.len();
-        record.save(&path).map_err(TrainingError::optimizer(&path))?;
-
+        let optimizer = save_optimizer(directory, &run.optimizer)?;
         let carries: Vec<_> =
             run.carries.iter().map(|carry| carry.as_ref().map(Carry::to_data)).collect();
         let state = State {
             version: env!("CARGO_PKG_VERSION").to_string(),
             progress: run.progress.clone(),
             carries: carries.iter().map(|carry| carry.as_ref().map(Vec::len)).collect(),
-            optimizer_tensors,
+            optimizer,
             run: self.run.clone(),
         };
         let tensors = carries.into_iter().enumerate().flat_map(|(slot, carry)| {
@@ -193,7 +196,7 @@ impl<'a, M> Checkpoints<'a, M> {
             return Err(TrainingError::OtherRun { checkpoint, field, expected, found });
         }
         let model = (self.files.load)(model, checkpoint)?;
-        let optimizer = load_optimizer(checkpoint, optimizer, state.optimizer_tensors)?;
+        let optimizer = load_optimizer(checkpoint, optimizer, &state.optimizer)?;
         let carries = load_carries(checkpoint, &state.carries, device)?;
         // A kill may have come between the checkpoint and what follows it.
         self.point_to_best(&state.progress)?;
@@ -223,20 +226,36 @@ fn carry_name(slot: usize, index: usize) -> String {
     format!("carry.{slot}.{index}")
 }
 
+fn save_optimizer(
+    directory: &Path,
+    optimizer: &ModuleOptimizer,
+) -> Result<OptimizerFile, TrainingError> {
+    let path = directory.join(OPTIMIZER);
+    let record = optimizer.to_record();
+    let tensors = record.len();
+    record.save(&path).map_err(TrainingError::optimizer(&path))?;
+    let bytes = std::fs::metadata(&path).map_err(TrainingError::io(&path))?.len();
+    Ok(OptimizerFile { bytes, tensors })
+}
+
 fn load_optimizer(
     checkpoint: &Path,
     optimizer: ModuleOptimizer,
-    tensors: usize,
+    expected: &OptimizerFile,
 ) -> Result<ModuleOptimizer, TrainingError> {
     let path = checkpoint.join(OPTIMIZER);
+    let OptimizerFile { bytes, tensors } = *expected;
+    if std::fs::metadata(&path).map_err(TrainingError::io(&path))?.len() != bytes {
+        let expected = format!("the {bytes} bytes of the optimizer's state");
+        return Err(TrainingError::Foreign { path, expected });
+    }
     let record = OptimizerRecord::load(&path).map_err(TrainingError::optimizer(&path))?;
     let optimizer = optimizer.load_record(record);
-    // Burn leaves out a state that it cannot make sense of, and would begin it anew.
-    if optimizer.to_record().len() == tensors {
-        return Ok(optimizer);
+    if optimizer.to_record().len() != tensors {
+        let expected = format!("the {tensors} tensors of this optimizer's state");
+        return Err(TrainingError::Foreign { path, expected });
     }
-    let expected = format!("the {tensors} tensors of the optimizer's state");
-    Err(TrainingError::Foreign { path, expected })
+    Ok(optimizer)
 }
 
 fn load_carries<C: Carry>(
