@@ -19,9 +19,9 @@ const STEP: &str = "step-";
 /// leaves behind is never complete under its real name, and the next directory made in the same
 /// folder removes it.
 ///
-/// A place that is taken is refused, not replaced: no file system renames one directory over another
-/// that has files, so that replacing would have a moment at which neither is there. Who wants "the
-/// best so far" writes its name with [`write_atomically`](crate::write_atomically).
+/// A place that is taken is refused, not replaced: renaming does not replace a directory that has files,
+/// so that for a moment neither would be there. Who wants "the best so far" writes its name with
+/// [`write_atomically`](crate::write_atomically).
 #[derive(Debug)]
 pub struct PendingDirectory {
     temporary: TempDir,
