@@ -18,7 +18,9 @@ pub(crate) trait Real:
     + std::ops::Add<Output = Self>
     + std::ops::Sub<Output = Self>
     + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
     + std::ops::AddAssign
+    + PartialOrd
 {
     /// A register of AVX-512, or of the baseline where the target has none.
     type Avx512: Vector<Element = Self>;
@@ -33,6 +35,12 @@ pub(crate) trait Real:
     /// `self · a + b`.
     fn mul_add<const FMA: bool>(self, a: Self, b: Self) -> Self;
 
+    /// `e^x`, within 2 units in the last place.
+    fn exp<const FMA: bool>(self) -> Self;
+
+    /// The natural logarithm, exact and slow.
+    fn ln(self) -> Self;
+
     /// `1 / (1 + e^-x)`, within 2 units in the last place of 1.
     fn sigmoid<const FMA: bool>(self) -> Self;
 
@@ -41,6 +49,15 @@ pub(crate) trait Real:
 }
 
 impl Real for f32 {
+    #[inline(always)]
+    fn exp<const FMA: bool>(self) -> Self {
+        exp::<FMA>(self)
+    }
+
+    fn ln(self) -> Self {
+        f32::ln(self)
+    }
+
     #[cfg(target_arch = "x86_64")]
     type Avx512 = std::arch::x86_64::__m512;
     #[cfg(target_arch = "x86_64")]
@@ -71,6 +88,15 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    #[inline(always)]
+    fn exp<const FMA: bool>(self) -> Self {
+        f64::exp(self)
+    }
+
+    fn ln(self) -> Self {
+        f64::ln(self)
+    }
+
     #[cfg(target_arch = "x86_64")]
     type Avx512 = std::arch::x86_64::__m512d;
     #[cfg(target_arch = "x86_64")]
@@ -91,7 +117,7 @@ impl Real for f64 {
 
     #[inline(always)]
     fn sigmoid<const FMA: bool>(self) -> Self {
-        1.0 / (1.0 + (-self).exp())
+        1.0 / (1.0 + f64::exp(-self))
     }
 
     #[inline(always)]
