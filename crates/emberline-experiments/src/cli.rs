@@ -101,7 +101,7 @@ pub struct GenerateArguments {
     #[arg(long, value_name = "N", default_value_t = 500, alias = "max_new_tokens")]
     pub max_new_tokens: usize,
     /// Divides the scores: below 1 bolder, above 1 wilder, 0 always the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Draw from the K most likely tokens only
     #[arg(long, value_name = "K", alias = "top_k")]

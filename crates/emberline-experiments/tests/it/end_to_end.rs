@@ -89,8 +89,8 @@ fn a_dry_run_estimates_and_leaves_nothing() {
     let folder = Folder::new();
     let finished = folder.succeed(folder.tiny_run("run", &["--dry-run", "--json"]));
     let estimate: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
-    // 29 characters; an embedding of 8, an LSTM of 8 to 16 with two biases, a head.
-    let parameters = 29 * 8 + 4 * 16 * (8 + 16 + 2) + 29 * 16 + 29;
+    // 30 characters; an embedding of 8, an LSTM of 8 to 16 with two biases, a head.
+    let parameters = 30 * 8 + 4 * 16 * (8 + 16 + 2) + 30 * 16 + 30;
     assert_eq!(estimate["parameters"], parameters);
     assert!(estimate["total_s"].as_f64().unwrap() > 0.0);
     assert!(!folder.path("run").exists());
