@@ -13,9 +13,13 @@ pub fn causal<M: Causal>(model: &M, device: &Device) {
     for keep in 1..8 {
         let mut changed = first.clone();
         changed[keep..].copy_from_slice(&second[keep..]);
-        let encode = |row: &[u32]| model.encode(&TokenBatch::from_rows(&[row], device)).narrow(1, 0, keep);
+        let encode =
+            |row: &[u32]| model.encode(&TokenBatch::from_rows(&[row], device)).narrow(1, 0, keep);
         let difference = largest_difference(encode(&first), encode(&changed));
-        assert!(difference == 0.0, "positions before {keep} changed by {difference} with later tokens");
+        assert!(
+            difference == 0.0,
+            "positions before {keep} changed by {difference} with later tokens"
+        );
     }
 }
 
@@ -48,11 +52,15 @@ pub fn incremental<M: Incremental>(model: &M, device: &Device) {
 /// The rows of a batch do not see each other.
 pub fn rows_are_independent<M: Causal>(model: &M, device: &Device) {
     let rows = [random_row(model, 5, 7), random_row(model, 6, 7), random_row(model, 7, 7)];
-    let together = model.encode(&TokenBatch::from_rows(&rows.each_ref().map(|row| &row[..]), device));
+    let together =
+        model.encode(&TokenBatch::from_rows(&rows.each_ref().map(|row| &row[..]), device));
     for (index, row) in rows.iter().enumerate() {
         let alone = model.encode(&TokenBatch::from_rows(&[&row[..]], device));
         let difference = largest_difference(together.clone().narrow(0, index, 1), alone);
-        assert!(difference < 1e-4, "row {index} in a batch differs by {difference} from the row alone");
+        assert!(
+            difference < 1e-4,
+            "row {index} in a batch differs by {difference} from the row alone"
+        );
     }
 }
 
@@ -64,4 +72,138 @@ fn random_row<M: Causal>(model: &M, seed: u64, length: usize) -> Vec<u32> {
 fn largest_difference(a: Tensor<3>, b: Tensor<3>) -> f64 {
     assert_eq!(a.dims(), b.dims());
     f64::from((a - b).abs().max().into_scalar::<f32>())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+    use emberline_backend::test_device;
+
+    use super::*;
+    use crate::model::{LanguageModel, TokenEncoder};
+
+    /// Its only vector is a number: the sum of the tokens before, of all tokens, or of the whole batch.
+    enum Sum {
+        Before,
+        OfRow,
+        OfBatch,
+    }
+
+    impl TokenEncoder for Sum {
+        fn encode(&self, batch: &TokenBatch) -> Tensor<3> {
+            let [batch_size, seq_length] = batch.dims();
+            let tokens = batch.tokens.clone().float();
+            let sums = match self {
+                Self::Before => tokens.cumsum(1),
+                Self::OfRow => tokens.sum_dim(1).expand([batch_size, seq_length]),
+                Self::OfBatch => tokens.cumsum(1).sum_dim(0).expand([batch_size, seq_length]),
+            };
+            sums.unsqueeze_dim(2)
+        }
+
+        fn d_model(&self) -> usize {
+            1
+        }
+    }
+
+    impl LanguageModel for Sum {
+        fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+            hidden
+        }
+
+        fn vocab_size(&self) -> usize {
+            50
+        }
+    }
+
+    impl Causal for Sum {}
+
+    /// Goes on from the last sum, or forgets it.
+    struct Resumed {
+        remembers: bool,
+    }
+
+    #[derive(Clone)]
+    struct LastSum(Tensor<3>);
+
+    impl Carry for LastSum {
+        fn detach(self) -> Self {
+            Self(self.0.detach())
+        }
+
+        fn to_data(&self) -> Vec<TensorData> {
+            vec![self.0.to_data()]
+        }
+
+        fn from_data(mut data: Vec<TensorData>, device: &Device) -> Option<Self> {
+            data.pop().map(|data| Self(Tensor::from_data(data, device)))
+        }
+    }
+
+    impl Cache for LastSum {
+        fn select_rows(self, rows: &[usize]) -> Self {
+            let rows = rows.iter().map(|row| self.0.clone().narrow(0, *row, 1)).collect();
+            Self(Tensor::cat(rows, 0))
+        }
+    }
+
+    impl TokenEncoder for Resumed {
+        fn encode(&self, batch: &TokenBatch) -> Tensor<3> {
+            self.encode_from(batch, None).0
+        }
+
+        fn d_model(&self) -> usize {
+            1
+        }
+    }
+
+    impl LanguageModel for Resumed {
+        fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+            hidden
+        }
+
+        fn vocab_size(&self) -> usize {
+            50
+        }
+    }
+
+    impl Causal for Resumed {}
+
+    impl Incremental for Resumed {
+        type Cache = LastSum;
+
+        fn encode_from(&self, batch: &TokenBatch, cache: Option<LastSum>) -> (Tensor<3>, LastSum) {
+            let [_, seq_length] = batch.dims();
+            let mut sums = Sum::Before.encode(batch);
+            if let Some(LastSum(last)) = cache.filter(|_| self.remembers) {
+                sums = sums + last;
+            }
+            (sums.clone(), LastSum(sums.narrow(1, seq_length - 1, 1)))
+        }
+    }
+
+    #[test]
+    fn a_sum_of_what_came_before_keeps_the_laws() {
+        causal(&Sum::Before, &test_device());
+        rows_are_independent(&Sum::Before, &test_device());
+        incremental(&Resumed { remembers: true }, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "changed by")]
+    fn a_model_that_looks_ahead_is_not_causal() {
+        causal(&Sum::OfRow, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "from the row alone")]
+    fn a_model_that_looks_at_other_rows_is_caught() {
+        rows_are_independent(&Sum::OfBatch, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "pieces differ from the whole")]
+    fn a_cache_that_forgets_is_caught() {
+        incremental(&Resumed { remembers: false }, &test_device());
+    }
 }

@@ -58,3 +58,42 @@ impl Loss {
             .expect("a loss has at least one term")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+
+    fn sum(value: f32) -> Tensor<1> {
+        Tensor::from_data([value], &test_device())
+    }
+
+    #[test]
+    fn each_sum_is_divided_by_its_own_count_and_weighted() {
+        let loss = Loss {
+            terms: vec![
+                Term { name: "masked_token", weight: 1.0, sum: sum(12.0) },
+                Term { name: "next_sentence", weight: 0.5, sum: sum(8.0) },
+            ],
+        };
+        let counts = [
+            Count { term: "next_sentence", count: 2.0 },
+            Count { term: "masked_token", count: 6.0 },
+        ];
+        assert_eq!(loss.total(&counts).into_scalar::<f32>(), 12.0 / 6.0 + 0.5 * 8.0 / 2.0);
+    }
+
+    #[test]
+    fn a_term_without_an_item_adds_nothing() {
+        let counts = [Count { term: "masked_token", count: 0.0 }];
+        let loss = Loss::single("masked_token", sum(0.0));
+        assert_eq!(loss.total(&counts).into_scalar::<f32>(), 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "term next_token has no count")]
+    fn a_term_without_a_count_is_refused() {
+        Loss::single("next_token", sum(1.0)).total(&[]);
+    }
+}

@@ -55,7 +55,11 @@ pub trait Incremental: Causal {
     /// # Shapes
     /// - tokens of `batch`: `[batch_size, seq_length]`, of the new tokens only
     /// - output: `[batch_size, seq_length, d_model]`
-    fn encode_from(&self, batch: &TokenBatch, cache: Option<Self::Cache>) -> (Tensor<3>, Self::Cache);
+    fn encode_from(
+        &self,
+        batch: &TokenBatch,
+        cache: Option<Self::Cache>,
+    ) -> (Tensor<3>, Self::Cache);
 }
 
 /// What training carries from one batch to the next, and a checkpoint keeps. `()` where there is nothing.

@@ -16,18 +16,16 @@ pub struct Parameter {
     pub id: ParamId,
     /// The shape of the tensor.
     pub shape: Vec<usize>,
-    /// Whether training changes it.
-    pub trained: bool,
 }
 
-/// Every float parameter in the order of declaration.
+/// Every float parameter in the order of declaration. Initialises none of them.
 pub fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
     let mut lister = Lister { path: ModulePath::default(), found: Vec::new() };
     module.visit(&mut lister);
     lister.found
 }
 
-/// The number of numbers that training can change or has frozen.
+/// The number of numbers in all parameters.
 pub fn parameter_count<M: Module>(module: &M) -> usize {
     parameters(module).iter().map(|p| p.shape.iter().product::<usize>()).sum()
 }
@@ -78,7 +76,6 @@ impl ModuleVisitor for Lister {
             path: self.path.joined(),
             id: param.id,
             shape: param.lazy_shape().to_vec(),
-            trained: param.is_require_grad(),
         });
     }
 
@@ -108,5 +105,48 @@ impl ModuleMapper for IdFromPath {
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
         self.path.exit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Layer {
+        weight: Param<Tensor<2>>,
+        bias: Option<Param<Tensor<1>>>,
+    }
+
+    #[derive(Module, Debug)]
+    struct Network {
+        layers: Vec<Layer>,
+    }
+
+    fn network() -> Network {
+        let device = test_device();
+        let layer = |bias: bool| Layer {
+            weight: Param::from_tensor(Tensor::ones([2, 3], &device)),
+            bias: bias.then(|| Param::from_tensor(Tensor::zeros([3], &device))),
+        };
+        Network { layers: vec![layer(true), layer(false)] }
+    }
+
+    #[test]
+    fn parameters_are_listed_by_path_in_the_order_of_declaration() {
+        let paths: Vec<String> = parameters(&network()).into_iter().map(|p| p.path).collect();
+        assert_eq!(paths, ["layers.0.weight", "layers.0.bias", "layers.1.weight"]);
+        assert_eq!(parameter_count(&network()), 6 + 3 + 6);
+    }
+
+    #[test]
+    fn ids_from_paths_are_equal_in_two_models_and_keep_the_values() {
+        let (first, second) = (with_ids_from_paths(network()), with_ids_from_paths(network()));
+        assert_ne!(parameters(&network()), parameters(&network()));
+        assert_eq!(parameters(&first), parameters(&second));
+        let bias = first.layers[0].bias.as_ref().unwrap();
+        assert_eq!(bias.val().into_data().iter::<f32>().sum::<f32>(), 0.0);
     }
 }

@@ -49,10 +49,7 @@ impl Stream {
     }
 
     fn block(self, counter: u64, domain: Domain) -> [u32; 4] {
-        philox(
-            [low(counter), high(counter), 0, domain as u32],
-            [low(self.key), high(self.key)],
-        )
+        philox([low(counter), high(counter), 0, domain as u32], [low(self.key), high(self.key)])
     }
 
     /// 64 random bits.
@@ -155,10 +152,7 @@ mod tests {
             [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]
         );
         assert_eq!(
-            philox(
-                [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
-                [0xa4093822, 0x299f31d0]
-            ),
+            philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
         );
     }
