@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::atomic::{folder_of, sync_folder};
 use crate::error::CheckpointError;
+use crate::seal::{DONE, seal};
 
-const DONE: &str = "DONE";
 const PENDING: &str = ".pending";
 const STEP: &str = "step-";
 
@@ -56,14 +56,14 @@ impl PendingDirectory {
         self.temporary.path()
     }
 
-    /// Writes `DONE`, syncs every file, and renames the directory to its place.
+    /// Writes `DONE` with the SHA-256 of every file, syncs them, and renames the directory to its place.
     ///
     /// # Errors
     /// [`Write`](CheckpointError::Write); [`Exists`](CheckpointError::Exists) if the place was taken meanwhile.
     /// The temporary directory is removed.
     pub fn commit(mut self) -> Result<(), CheckpointError> {
         let place = || -> io::Result<()> {
-            File::create(self.path().join(DONE))?;
+            seal(self.path())?;
             sync_all(self.path())?;
             fs::rename(self.path(), &self.target)
         };

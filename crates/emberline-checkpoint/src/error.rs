@@ -84,6 +84,12 @@ pub enum CheckpointError {
         /// What was found, and what was expected.
         source: serde_json::Error,
     },
+    /// A file of a committed directory is not what was written.
+    #[error("{path} is damaged: expected the file whose SHA-256 is in DONE beside it")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The place of a new directory is taken.
     #[error("{path} exists already: expected a new or empty directory")]
     Exists {

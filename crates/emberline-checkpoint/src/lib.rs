@@ -19,6 +19,7 @@ mod elements;
 mod error;
 mod module;
 mod names;
+mod seal;
 mod tensors;
 mod weights;
 
@@ -31,5 +32,6 @@ pub use directory::{
 pub use error::{CheckpointError, Mismatch, Misshapen};
 pub use module::{load_weights, save_weights};
 pub use names::Stored;
+pub use seal::verify;
 pub use tensors::{load_tensors, save_tensors};
 pub use weights::Weights;

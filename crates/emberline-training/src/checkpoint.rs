@@ -11,7 +11,7 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::tensor::Device;
 use emberline_checkpoint::{
     CheckpointError, PendingDirectory, complete_steps, is_complete, latest_complete, load_tensors,
-    remove_directory, save_tensors, step_directory, write_atomically,
+    remove_directory, save_tensors, step_directory, verify, write_atomically,
 };
 use emberline_core::Carry;
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,8 @@ impl<'a, M> Checkpoints<'a, M> {
         optimizer: ModuleOptimizer,
         device: &Device,
     ) -> Result<(M, RunState<C>), TrainingError> {
+        // Burn's reader of the optimizer's state trusts what it reads.
+        verify(checkpoint)?;
         let path = checkpoint.join(STATE);
         let text = std::fs::read_to_string(&path).map_err(TrainingError::io(&path))?;
         let state: State = serde_json::from_str(&text).map_err(TrainingError::json(&path))?;
