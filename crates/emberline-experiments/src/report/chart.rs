@@ -104,6 +104,7 @@ fn render(
     let margin = (high - low) * 0.04;
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
+        .margin_right(24)
         .x_label_area_size(36)
         .y_label_area_size(64)
         .build_cartesian_2d(first..last, low - margin..high + margin)?;
@@ -121,7 +122,7 @@ fn render(
         let style = if line.bold {
             ShapeStyle::from(line.colour).stroke_width(3)
         } else {
-            ShapeStyle::from(line.colour.mix(0.55)).stroke_width(1)
+            ShapeStyle::from(line.colour.mix(0.7)).stroke_width(1)
         };
         chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
     }
@@ -131,7 +132,7 @@ fn render(
 
 fn label(value: &f64) -> String {
     match value.abs() {
-        size if size != 0.0 && size < 0.01 => format!("{value:.0e}"),
+        size if size != 0.0 && size < 0.01 => format!("{value:.1e}"),
         size if size < 10.0 => format!("{value:.2}"),
         _ => format!("{value:.0}"),
     }

@@ -1,26 +1,70 @@
 //! Training and generation on a device through wgpu, a software one too, against the CPU.
 
-use serde_json::Value;
+use burn::tensor::{Device, Tensor, TensorData};
+use emberline_backend::device::{DeviceError, DeviceName};
+use emberline_core::Stream;
+use emberline_recurrent::LstmConfig;
 
 use crate::program::{Folder, metrics};
 
-/// Whether there is a device; says so if not.
-fn is_there(folder: &Folder) -> bool {
-    let doctor = folder.succeed(folder.emberline(&["doctor", "--device", "wgpu", "--json"])).stdout;
-    let doctor: Value = serde_json::from_str(&doctor).unwrap();
-    let found = !doctor["devices"][0]["found"].as_array().unwrap().is_empty();
-    if !found {
-        println!("skipped: this machine has no device for wgpu");
+/// The device, unless the machine has none; says so then.
+fn wgpu() -> Option<Device> {
+    match DeviceName::Wgpu.open() {
+        Ok(device) => Some(device),
+        Err(error @ DeviceError::Absent { .. }) => {
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
     }
-    found
+}
+
+/// The outputs of a deep LSTM over a sequence, its last states, and the gradients of its weights and input.
+fn lstm_values(device: &Device) -> Vec<TensorData> {
+    let config = LstmConfig { d_input: 5, d_hidden: 7, n_layers: 2, dropout: 0.0 };
+    let lstm = config.init(Stream::new(1), device);
+    let numbers = Stream::new(2).normals(3 * 6 * 5, 1.0);
+    let input = Tensor::<3>::from_data(TensorData::new(numbers, [3, 6, 5]), device).require_grad();
+    let (output, state) = lstm.forward(input.clone(), None, Some(&[6, 2, 4]), None);
+    let mut values = vec![output.clone().into_data()];
+    let mut loss = output.square().sum();
+    for layer in state.0 {
+        values.extend([layer.hidden.clone().into_data(), layer.cell.clone().into_data()]);
+        loss = loss + layer.hidden.sum() + layer.cell.square().sum();
+    }
+    let gradients = loss.backward();
+    values.push(input.grad(&gradients).unwrap().into_data());
+    for layer in &lstm.layers {
+        for matrix in [&layer.weight_input, &layer.weight_hidden] {
+            values.push(matrix.val().grad(&gradients).unwrap().into_data());
+        }
+        for bias in [&layer.bias_input, &layer.bias_hidden] {
+            values.push(bias.val().grad(&gradients).unwrap().into_data());
+        }
+    }
+    values
+}
+
+#[test]
+fn the_lstm_and_its_gradients_are_those_of_the_cpu() {
+    let Some(wgpu) = wgpu() else { return };
+    let flex = DeviceName::Flex.open().unwrap();
+    let (ours, theirs) = (lstm_values(&flex.autodiff()), lstm_values(&wgpu.autodiff()));
+    for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(ours.shape(), theirs.shape(), "value {index}");
+        for (ours, theirs) in ours.iter::<f64>().zip(theirs.iter::<f64>()) {
+            let tolerance = 1e-4 * ours.abs().max(1.0);
+            assert!((ours - theirs).abs() < tolerance, "value {index}: {ours} and {theirs}");
+        }
+    }
 }
 
 #[test]
 fn wgpu_trains_and_writes_as_the_cpu_does() {
-    let folder = Folder::new();
-    if !is_there(&folder) {
+    if wgpu().is_none() {
         return;
     }
+    let folder = Folder::new();
     let short = [
         "--set",
         "training.steps=3",
