@@ -7,6 +7,9 @@ use emberline_text::SplitFractions;
 use emberline_training::TrainingConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::doctor;
+use crate::result::{grouped, mebibytes};
+
 /// A language model on a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,10 +125,62 @@ pub fn check_model(config: &RnnLanguageModelConfig) -> Result<()> {
     Ok(())
 }
 
+/// Whether a model, `copies` times, can fit into the memory of this machine.
+///
+/// # Errors
+/// If it cannot, with both sizes.
+pub fn check_memory(config: &RnnLanguageModelConfig, copies: u64) -> Result<()> {
+    let Some(memory) = doctor::memory_bytes() else { return Ok(()) };
+    let parameters = parameter_count(config);
+    let needed = parameters.saturating_mul(copies * size_of::<f32>() as u64);
+    ensure!(
+        needed <= memory,
+        "a model of {} parameters takes at least {}, and this machine has {}",
+        grouped(parameters),
+        mebibytes(Some(needed)),
+        mebibytes(Some(memory))
+    );
+    Ok(())
+}
+
+/// The parameters of a model that is not made yet.
+fn parameter_count(config: &RnnLanguageModelConfig) -> u64 {
+    let [vocab_size, d_embedding, d_hidden, n_layers] =
+        [config.vocab_size, config.d_embedding, config.d_hidden, config.n_layers]
+            .map(|size| size as u64);
+    let layer = |d_input: u64| 4 * d_hidden * (d_input + d_hidden + 2);
+    let layers = layer(d_embedding).saturating_add(layer(d_hidden).saturating_mul(n_layers - 1));
+    layers.saturating_add(vocab_size * (d_embedding + d_hidden + 1))
+}
+
 fn check_sizes(sizes: &[(&str, usize)]) -> Result<()> {
     for (key, size) in sizes {
         // The limit keeps products of sizes within what a computer can address.
         ensure!((1..=1 << 20).contains(size), "`{key}` must be 1 to 1048576, but is {size}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_core::{Stream, parameters};
+
+    use super::*;
+    use crate::experiments::char_lstm::char_lstm_deep;
+
+    #[test]
+    fn the_parameters_are_known_before_there_is_a_model() {
+        let config = char_lstm_deep().model.for_vocabulary(70);
+        let model = config.init(Stream::new(0), &emberline_backend::test_device());
+        assert_eq!(parameter_count(&config), parameters::parameter_count(&model) as u64);
+    }
+
+    #[test]
+    fn a_model_beyond_the_memory_is_refused_with_its_size() {
+        let mut config = char_lstm_deep().model.for_vocabulary(70);
+        config.d_hidden = 1 << 20;
+        config.n_layers = 1 << 20;
+        let error = check_memory(&config, 4).map_err(|error| error.to_string());
+        assert!(doctor::memory_bytes().is_none() || error.is_err(), "{error:?}");
+    }
 }

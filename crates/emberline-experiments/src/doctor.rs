@@ -81,8 +81,24 @@ fn proc_field(file: &str, field: &str) -> Option<String> {
 }
 
 fn memory(field: &str) -> Option<f64> {
-    let kibibytes: f64 = proc_field("/proc/meminfo", field)?.split(' ').next()?.parse().ok()?;
-    Some((kibibytes / 1024.0 / 1024.0 * 10.0).round() / 10.0)
+    let bytes = proc_bytes("/proc/meminfo", field)?;
+    Some((bytes as f64 / (1u64 << 30) as f64 * 10.0).round() / 10.0)
+}
+
+/// The memory of this machine; `None` where the system does not say.
+pub fn memory_bytes() -> Option<u64> {
+    proc_bytes("/proc/meminfo", "MemTotal")
+}
+
+/// The peak of resident memory of this process so far, in bytes; `None` where the system does not say.
+pub fn peak_memory() -> Option<u64> {
+    proc_bytes("/proc/self/status", "VmHWM")
+}
+
+/// A value like `12 kB`, in bytes.
+fn proc_bytes(file: &str, field: &str) -> Option<u64> {
+    let kibibytes: u64 = proc_field(file, field)?.split(' ').next()?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// The vector instructions that the kernels can use, found at run time.
@@ -157,13 +173,6 @@ fn in_words(diagnosis: &Diagnosis) -> String {
 
 fn or_none(names: &[&str]) -> String {
     if names.is_empty() { "none".to_string() } else { names.join(", ") }
-}
-
-/// The peak of resident memory of this process so far, in bytes; `None` where the system does not say.
-pub fn peak_memory() -> Option<u64> {
-    let kibibytes: u64 =
-        proc_field("/proc/self/status", "VmHWM")?.split(' ').next()?.parse().ok()?;
-    Some(kibibytes * 1024)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelCon
 use emberline_text::Tokenizer;
 use emberline_training::{best_checkpoint, latest_checkpoint};
 
-use crate::config::check_model;
+use crate::config::{check_memory, check_model};
 use crate::run_directory::CONFIG_FILE;
 
 const WEIGHTS: &str = "model.safetensors";
@@ -53,6 +53,7 @@ pub fn load_weights_into(
 pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
     let config: RnnLanguageModelConfig = read_config(directory)?;
     check_model(&config)
+        .and_then(|()| check_memory(&config, 1))
         .with_context(|| format!("the config.json of {} cannot be used", directory.display()))?;
     let tokenizer = Tokenizer::from_file(directory.join(TOKENIZER))?;
     ensure!(

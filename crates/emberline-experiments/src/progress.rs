@@ -12,7 +12,7 @@ use crate::terminal;
 /// The observer that suits where stderr goes.
 pub fn observer() -> Box<dyn Observer> {
     if std::io::stderr().is_terminal() {
-        Box::new(Bar { bar: None, message: String::new() })
+        Box::new(Bar { bar: None })
     } else {
         Box::new(Lines { steps: 0, shown: 0 })
     }
@@ -21,13 +21,12 @@ pub fn observer() -> Box<dyn Observer> {
 /// A bar with the last numbers, evaluations above it.
 struct Bar {
     bar: Option<ProgressBar>,
-    message: String,
 }
 
 impl Observer for Bar {
     fn observe(&mut self, event: &Event<'_>) {
         if let Event::Started { step, steps } = event {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {eta} left")
+            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}  {eta} left")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = ProgressBar::new(*steps).with_style(style).with_position(*step);
             // The time left is of this session's speed.
@@ -40,8 +39,7 @@ impl Observer for Bar {
             Event::Updated { step, metrics } => {
                 bar.set_position(*step);
                 if let Some(metrics) = metrics {
-                    self.message = training(metrics);
-                    bar.set_message(self.message.clone());
+                    bar.set_message(short(metrics));
                 }
             }
             Event::Finished { .. } | Event::StoppedEarly { .. } | Event::Interrupted { .. } => {
@@ -71,7 +69,7 @@ impl Observer for Lines {
                 if is_due {
                     self.shown = *step;
                     let steps = self.steps;
-                    terminal::note(format_args!("step {step}/{steps}  {}", training(metrics)));
+                    terminal::note(format_args!("step {step}/{steps}  {}", long(metrics)));
                 }
             }
             _ => {}
@@ -82,14 +80,14 @@ impl Observer for Lines {
     }
 }
 
-fn training(metrics: &TrainingMetrics) -> String {
-    format!(
-        "loss {:.4}  rate {:.2e}  norm {:.2}  {} tokens/s",
-        metrics.loss,
-        metrics.learning_rate,
-        metrics.grad_norm,
-        grouped(metrics.tokens_per_s.round() as u64)
-    )
+fn short(metrics: &TrainingMetrics) -> String {
+    let speed = grouped(metrics.tokens_per_s.round() as u64);
+    format!("loss {:.4}  {speed} tokens/s", metrics.loss)
+}
+
+fn long(metrics: &TrainingMetrics) -> String {
+    let TrainingMetrics { learning_rate, grad_norm, .. } = metrics;
+    format!("{}  rate {learning_rate:.5}  norm {grad_norm:.2}", short(metrics))
 }
 
 /// What is worth a line of its own.

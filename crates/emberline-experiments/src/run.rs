@@ -19,7 +19,7 @@ use emberline_training::{
 use serde_json::json;
 
 use crate::cli::RunArguments;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, check_memory};
 use crate::doctor::{BURN_VERSION, peak_memory};
 use crate::failure::{Failure, Outcome};
 use crate::result::{RunResult, grouped};
@@ -127,6 +127,8 @@ fn prepare(mut config: RunConfig) -> Result<Prepared> {
     let data =
         NextTokenWindows::new(training, &validation, &device).with_context(|| of("validation"))?;
     let model_config = config.model.for_vocabulary(tokenizer.vocab_size());
+    // The weights, their gradients and the optimizer's two moments.
+    check_memory(&model_config, 4)?;
     let model = model_config.init(Stream::new(config.training.seed).named("model"), &device);
     Ok(Prepared { config, tokenizer, data, model_config, model, device, characters_per_token })
 }
@@ -140,13 +142,10 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: Prepared)
         grouped(parameter_count(&prepared.model) as u64),
         prepared.config.device
     ));
-    let mut observer = observer(arguments);
-    let trained = prepared.train_in(
-        path,
-        &prepared.config.training,
-        observer.as_mut(),
-        interrupt::listen()?,
-    )?;
+    let interrupt = interrupt::listen()?;
+    let mut observer = observer(arguments, interrupt);
+    let trained =
+        prepared.train_in(path, &prepared.config.training, observer.as_mut(), interrupt)?;
     drop(observer);
     if trained.outcome == TrainingOutcome::Interrupted {
         return Err(Failure::Interrupted(format!(
@@ -174,16 +173,16 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: Prepared)
 }
 
 #[cfg(feature = "dashboard")]
-fn observer(arguments: &RunArguments) -> Box<dyn Observer> {
+fn observer(arguments: &RunArguments, interrupt: &'static AtomicBool) -> Box<dyn Observer> {
     if arguments.dashboard {
-        Box::new(emberline_training::dashboard::Dashboard::new())
+        Box::new(emberline_training::dashboard::Dashboard::new(interrupt))
     } else {
         progress::observer()
     }
 }
 
 #[cfg(not(feature = "dashboard"))]
-fn observer(_arguments: &RunArguments) -> Box<dyn Observer> {
+fn observer(_arguments: &RunArguments, _interrupt: &'static AtomicBool) -> Box<dyn Observer> {
     progress::observer()
 }
 

@@ -163,6 +163,8 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
     let no_layer = config.replace("\"n_layers\": 1", "\"n_layers\": 0");
     assert_ne!(no_layer, config);
     with("config.json", no_layer.as_bytes(), &["config.json", "n_layers"]);
+    let huge = config.replace("\"d_hidden\": 16", "\"d_hidden\": 1000000");
+    with("config.json", huge.as_bytes(), &["config.json", "this machine has"]);
     with("tokenizer.json", &of_other("tokenizer.json"), &["11 tokens", "30"]);
     with("tokenizer.json", b"{}", &["tokenizer.json"]);
     folder.succeed(generate());
@@ -209,6 +211,29 @@ fn a_report_needs_a_run() {
     );
     folder.write("run/result.json", b"{}");
     refused(folder.emberline(&["report", "run"]), 1, &["result.json"]);
+}
+
+#[test]
+fn a_model_that_fits_no_memory_is_refused() {
+    let folder = Folder::new();
+    let huge = folder.tiny_run("run", &["--set", "model.d_hidden=1000000"]);
+    refused(huge, 1, &["parameters", "this machine has"]);
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_with_the_last_checkpoint_whole() {
+    let folder = Folder::new();
+    let wild = [
+        "training.schedule={name=\"constant\", learning_rate=1e30, warmup_steps=5}",
+        "training.optimizer={name=\"sgd\"}",
+        "training.checkpoint_every=1",
+    ];
+    let wild: Vec<&str> = wild.iter().flat_map(|change| ["--set", change]).collect();
+    let finished =
+        refused(folder.tiny_run("run", &wild), 1, &["at step", "the last good checkpoint"]);
+    let checkpoint = finished.stderr.trim().rsplit(' ').next().unwrap();
+    folder.succeed(folder.emberline(&["generate", checkpoint, "--prompt", "the"]));
 }
 
 /// A limit on the size of files fails writes as a full disk does.
