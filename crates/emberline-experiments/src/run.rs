@@ -19,7 +19,7 @@ use emberline_training::{
 use serde_json::json;
 
 use crate::cli::RunArguments;
-use crate::config::{RunConfig, check_memory};
+use crate::config::{DataConfig, RunConfig, check_memory};
 use crate::doctor::{BURN_VERSION, peak_memory};
 use crate::failure::{Failure, Outcome};
 use crate::result::{RunResult, grouped};
@@ -98,23 +98,19 @@ fn config_of(arguments: &RunArguments) -> Result<RunConfig> {
 
 /// Reads the text, opens the device and makes the model; writes nothing.
 fn prepare(mut config: RunConfig) -> Result<Prepared> {
-    let file = datasets::find(&config.data.text)?;
-    let corpus = Corpus::from_file(&file)?;
-    let found = datasets::sha256(corpus.text().as_bytes());
-    let expected = config.data.sha256.get_or_insert_with(|| found.clone());
-    ensure!(
-        *expected == found,
-        "{} is not the text of this config: its SHA-256 is {found}, and {expected} was expected",
-        file.display()
-    );
-    if Path::new(&config.data.text).is_file() {
-        config.data.text = file.display().to_string();
-    }
-
+    let corpus = read_text(&mut config.data)?;
     let tokenizer = Tokenizer::characters(&corpus);
+    for prompt in &config.samples.prompts {
+        // Better now than after the training.
+        let tokens = tokenizer.encode(prompt);
+        let tokens = tokens.with_context(|| {
+            format!("`samples.prompts`: {prompt:?} is not of the characters of {}", corpus.name())
+        })?;
+        ensure!(!tokens.is_empty(), "`samples.prompts`: a model goes on from one token at least");
+    }
     let splits = corpus.split(config.data.split)?;
     let (batch_size, seq_length) = (config.data.batch_size, config.data.seq_length);
-    let of = |part: &str| format!("{}: its {part} part", file.display());
+    let of = |part: &str| format!("{}: its {part} part", corpus.name());
     let training = tokenizer.encode(splits.train)?;
     let training = Windows::new(training, batch_size, seq_length)
         .and_then(|windows| windows.in_micro_batches(config.data.micro_batches))
@@ -131,6 +127,23 @@ fn prepare(mut config: RunConfig) -> Result<Prepared> {
     check_memory(&model_config, 4)?;
     let model = model_config.init(Stream::new(config.training.seed).named("model"), &device);
     Ok(Prepared { config, tokenizer, data, model_config, model, device, characters_per_token })
+}
+
+/// The text of a config, which from now on names its file and its checksum.
+fn read_text(data: &mut DataConfig) -> Result<Corpus> {
+    let file = datasets::find(&data.text)?;
+    let corpus = Corpus::from_file(&file)?;
+    let found = datasets::sha256(corpus.text().as_bytes());
+    let expected = data.sha256.get_or_insert_with(|| found.clone());
+    ensure!(
+        *expected == found,
+        "{} is not the text of this config: its SHA-256 is {found}, and {expected} was expected",
+        file.display()
+    );
+    if Path::new(&data.text).is_file() {
+        data.text = file.display().to_string();
+    }
+    Ok(corpus)
 }
 
 fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: Prepared) -> Outcome {

@@ -20,7 +20,7 @@ fn a_text_that_cannot_be_learned_from_is_named() {
     let folder = Folder::new();
     folder.write("empty.txt", b"");
     folder.write("latin1.txt", b"caf\xe9");
-    folder.write("short.txt", b"too short");
+    folder.write("short.txt", b"the short");
     for (name, words) in [
         ("missing.txt", vec!["missing.txt"]),
         ("shakespaer", vec!["`shakespeare`", "datasets"]),
@@ -56,6 +56,11 @@ fn a_config_that_cannot_be_run_names_its_key() {
         refused(folder.tiny_run("run", &["--set", change]), 2, &words);
     }
     refused(folder.tiny_run("run", &["--set", "data.micro_batches=3"]), 1, &["3 micro-batches"]);
+    refused(
+        folder.tiny_run("run", &["--set", "samples.prompts=[\"Ω\"]"]),
+        1,
+        &["samples.prompts", "Ω"],
+    );
     refused(folder.tiny_run("run", &["--set", "data.split.train=2.0"]), 1, &["split into 2"]);
     assert!(!folder.path("run").exists());
 }
