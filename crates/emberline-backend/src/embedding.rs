@@ -34,3 +34,21 @@ impl Embedding {
         burn::tensor::module::embedding(self.weight.val(), tokens)
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_rows_of_the_table_and_their_gradients_add_up() {
+        let device = crate::test_device().autodiff();
+        let mut embedding = Embedding::init(3, 2, 1.0, Stream::new(0), &device);
+        embedding.weight = Param::from_data([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &device);
+        let vectors = embedding.forward(Tensor::from_data([[2, 0, 2]], &device));
+        let expected = TensorData::from([[[5.0f32, 6.0], [1.0, 2.0], [5.0, 6.0]]]);
+        vectors.clone().into_data().assert_eq(&expected, true);
+        let gradient = embedding.weight.val().grad(&vectors.sum().backward()).unwrap();
+        let expected = TensorData::from([[1.0f32, 1.0], [0.0, 0.0], [2.0, 2.0]]);
+        gradient.into_data().assert_eq(&expected, true);
+    }
+}
