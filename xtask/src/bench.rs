@@ -20,14 +20,14 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     let (names, json) = parse(arguments)?;
     let benches = benches()?;
     for name in &names {
-        if !benches.iter().any(|(_, bench)| bench == name) {
+        if !benches.iter().any(|bench| bench.name == *name) {
             return Err(Failure::Usage(unknown(name, &benches)));
         }
     }
     let mut measurements = Vec::new();
-    for (package, bench) in benches {
-        if names.is_empty() || names.contains(&bench) {
-            measurements.extend(measure(&package, &bench)?);
+    for bench in benches {
+        if names.is_empty() || names.contains(&bench.name) {
+            measurements.extend(measure(&bench)?);
         }
     }
     if json {
@@ -51,19 +51,32 @@ fn parse(arguments: Vec<OsString>) -> Result<(Vec<String>, bool), Failure> {
     Ok((names, json))
 }
 
-/// Every benchmark of the workspace, with its crate.
-fn benches() -> Result<Vec<(String, String)>> {
+/// A benchmark of a crate.
+struct Bench {
+    package: String,
+    name: String,
+    /// The cargo features that it cannot be built without.
+    features: String,
+}
+
+/// Every benchmark of the workspace.
+fn benches() -> Result<Vec<Bench>> {
     let mut benches = Vec::new();
     for package in &packages()? {
         for target in targets(package).filter(|target| target["kind"][0] == "bench") {
-            benches.push((text(package, "name").into(), text(target, "name").into()));
+            let features = target["required-features"].as_array().into_iter().flatten();
+            benches.push(Bench {
+                package: text(package, "name").into(),
+                name: text(target, "name").into(),
+                features: features.filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            });
         }
     }
     Ok(benches)
 }
 
-fn unknown(name: &str, benches: &[(String, String)]) -> String {
-    let names = benches.iter().map(|(_, bench)| bench.as_str());
+fn unknown(name: &str, benches: &[Bench]) -> String {
+    let names = benches.iter().map(|bench| bench.name.as_str());
     let hint = verbs::nearest(name, names.clone())
         .map(|near| format!("did you mean `{near}`? "))
         .unwrap_or_default();
@@ -71,13 +84,13 @@ fn unknown(name: &str, benches: &[(String, String)]) -> String {
     format!("there is no benchmark `{name}`; {hint}benchmarks: {names}")
 }
 
-fn measure(package: &str, bench: &str) -> Result<Vec<Measurement>> {
+fn measure(Bench { package, name, features }: &Bench) -> Result<Vec<Measurement>> {
     let output = cargo_at_root()
-        .args(["bench", "--package", package, "--bench", bench])
+        .args(["bench", "--package", package, "--bench", name, "--features", features])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo bench")?;
-    ensure!(output.status.success(), "benchmark {bench} ended with {}", output.status);
+    ensure!(output.status.success(), "benchmark {name} ended with {}", output.status);
     let mut measurements = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         match serde_json::from_str(line) {

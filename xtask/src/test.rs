@@ -26,6 +26,9 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     let options = parse(arguments)?;
     let mut command = cargo_at_root();
     command.args(["test", "--no-fail-fast"]).args(selection(&options)?);
+    if let Some(device) = &options.device {
+        command.env("EMBERLINE_TEST_DEVICE", device);
+    }
     if options.slow {
         command.env("RUN_SLOW_TESTS", "1");
     }

@@ -1,4 +1,4 @@
-//! Training and generation on a device through wgpu, a software one too, against the CPU.
+//! Training and generation on a GPU, or on a software device that stands for one, against the CPU.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_backend::device::{DeviceError, DeviceName};
@@ -7,9 +7,14 @@ use emberline_recurrent::LstmConfig;
 
 use crate::program::{Folder, metrics};
 
+/// The device that `cargo xtask test --device NAME` names.
+fn name() -> String {
+    std::env::var("EMBERLINE_TEST_DEVICE").unwrap_or_else(|_| "wgpu".to_string())
+}
+
 /// The device, unless the machine has none; says so then.
-fn wgpu() -> Option<Device> {
-    match DeviceName::Wgpu.open() {
+fn gpu() -> Option<Device> {
+    match name().parse::<DeviceName>().and_then(DeviceName::open) {
         Ok(device) => Some(device),
         Err(error @ DeviceError::Absent { .. }) => {
             println!("skipped: {error}");
@@ -47,9 +52,9 @@ fn lstm_values(device: &Device) -> Vec<TensorData> {
 
 #[test]
 fn the_lstm_and_its_gradients_are_those_of_the_cpu() {
-    let Some(wgpu) = wgpu() else { return };
+    let Some(gpu) = gpu() else { return };
     let flex = DeviceName::Flex.open().unwrap();
-    let (ours, theirs) = (lstm_values(&flex.autodiff()), lstm_values(&wgpu.autodiff()));
+    let (ours, theirs) = (lstm_values(&flex.autodiff()), lstm_values(&gpu.autodiff()));
     for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         assert_eq!(ours.shape(), theirs.shape(), "value {index}");
         for (ours, theirs) in ours.iter::<f64>().zip(theirs.iter::<f64>()) {
@@ -60,10 +65,11 @@ fn the_lstm_and_its_gradients_are_those_of_the_cpu() {
 }
 
 #[test]
-fn wgpu_trains_and_writes_as_the_cpu_does() {
-    if wgpu().is_none() {
+fn a_gpu_trains_and_writes_as_the_cpu_does() {
+    if gpu().is_none() {
         return;
     }
+    let gpu = name();
     let folder = Folder::new();
     let short = [
         "--set",
@@ -73,15 +79,18 @@ fn wgpu_trains_and_writes_as_the_cpu_does() {
         "--set",
         "model.n_layers=2",
     ];
-    for device in ["flex", "wgpu"] {
+    for device in ["flex", &gpu] {
         folder.succeed(folder.tiny_run(device, &[&short[..], &["--device", device]].concat()));
     }
-    let [ours, theirs] = ["flex", "wgpu"].map(|device| metrics(&folder.path(device)));
+    let [ours, theirs] = ["flex", &gpu].map(|device| metrics(&folder.path(device)));
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         for number in ["loss", "grad_norm", "validation_loss"] {
             if let (Some(ours), Some(theirs)) = (ours[number].as_f64(), theirs[number].as_f64()) {
-                assert!((ours - theirs).abs() < 1e-4, "{number}: {ours} on flex, {theirs} on wgpu");
+                assert!(
+                    (ours - theirs).abs() < 1e-4,
+                    "{number}: {ours} on flex, {theirs} on {gpu}"
+                );
             }
         }
     }
@@ -93,5 +102,5 @@ fn wgpu_trains_and_writes_as_the_cpu_does() {
         command.args(["--max-new-tokens", "12"]);
         folder.succeed(command).stdout
     };
-    assert_eq!(greedy("flex"), greedy("wgpu"));
+    assert_eq!(greedy("flex"), greedy(&gpu));
 }

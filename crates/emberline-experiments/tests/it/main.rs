@@ -4,7 +4,7 @@
 
 mod bad_input;
 mod end_to_end;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu;
 mod program;
 mod resume;
