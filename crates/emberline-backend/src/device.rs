@@ -34,8 +34,8 @@ pub enum DeviceError {
     },
     /// The program was built without it.
     #[error(
-        "this program was built without the device {name}; build with the cargo feature `{name}`. \
-         What works here: {}",
+        "this program was built without the device {name}; add `--device {name}` to \
+         `cargo xtask`, or build with the cargo feature `{name}`. What works here: {}",
         list(works)
     )]
     NotCompiled {
@@ -212,6 +212,15 @@ mod tests {
     #[test]
     fn a_device_that_was_not_built_names_its_feature_and_what_works() {
         let message = DeviceName::Cuda.open().unwrap_err().to_string();
-        assert!(message.contains("feature `cuda`") && message.contains("flex"), "{message}");
+        for word in ["`--device cuda`", "feature `cuda`", "flex"] {
+            assert!(message.contains(word), "no {word} in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_the_machine_has_not_names_what_it_needs_and_what_works() {
+        let error = DeviceError::Absent { name: DeviceName::Cuda, works: vec![DeviceName::Flex] };
+        let message = "this machine has no NVIDIA GPU with a CUDA driver. What works here: flex";
+        assert_eq!(error.to_string(), message);
     }
 }

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn millions_of_small_squares_do_not_drown_in_the_large_one() {
-        // In f32, 4096² + 1 would lose the ones.
+        // In f32, 8192² + 1 would lose the ones.
         let mut numbers = vec![1.0f32; 5_000_000];
         numbers[0] = 8192.0;
         let numbers = Tensor::<1>::from_data(TensorData::new(numbers, [5_000_000]), &test_device());

@@ -17,6 +17,12 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), burn::backend::DispatchDevice::Flex(_))
 }
 
+/// Runs an operation on a thread of the pool. Each of its parallel parts then starts on a thread that is awake;
+/// started from outside, each would wait to be handed over and back.
+pub(crate) fn in_pool<R: Send>(operation: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| operation())
+}
+
 /// The numbers of a contiguous tensor.
 ///
 /// # Panics

@@ -183,23 +183,25 @@ impl<T: Real> MultiplyAdd<'_, T> {
                 buffer[..columns].copy_from_slice(out);
             }
         }
-        let mut out = [std::ptr::null_mut(); ROWS];
-        for (r, out) in out.iter_mut().enumerate() {
-            *out = match whole {
-                true => self.out[(row + r) * self.out_stride + first..].as_mut_ptr(),
-                false => buffer[r].as_mut_ptr(),
-            };
-        }
+        // Row r of the sums is at `r · stride` from `out`, in place or in the buffer.
+        let (out, stride) = match whole {
+            true => {
+                let out = &mut self.out[row * self.out_stride + first..];
+                assert!(out.len() >= (ROWS - 1) * self.out_stride + width);
+                (out.as_mut_ptr(), self.out_stride)
+            }
+            false => (buffer.as_flattened_mut().as_mut_ptr(), MAX_WIDTH),
+        };
         let left = &self.left[row * self.left_stride..];
         assert!(left.len() >= (ROWS - 1) * self.left_stride + self.packed.k);
         let left = left.as_ptr();
-        // SAFETY: `out` has `width` numbers a row, in place or in the buffer; `left` has k numbers in each of
-        // `ROWS` rows, as asserted; `values` has k rows of `width`.
+        // SAFETY: `out` has `width` numbers in each of `ROWS` rows, as asserted, or as the buffer has; `left` has
+        // k numbers in each, as asserted; `values` has k rows of `width`.
         unsafe {
             let mut sums = [[V::splat(T::ZERO); REGISTERS]; ROWS];
-            for r in 0..ROWS {
-                for register in 0..REGISTERS {
-                    sums[r][register] = V::load(out[r].add(register * V::LANES));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (register, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load(out.add(r * stride + register * V::LANES));
                 }
             }
             for index in 0..self.packed.k {
@@ -208,16 +210,16 @@ impl<T: Real> MultiplyAdd<'_, T> {
                 for (register, panel) in panel.iter_mut().enumerate() {
                     *panel = V::load(values.add(register * V::LANES));
                 }
-                for r in 0..ROWS {
+                for (r, sums) in sums.iter_mut().enumerate() {
                     let factor = V::splat(*left.add(r * self.left_stride + index));
-                    for register in 0..REGISTERS {
-                        sums[r][register] = factor.mul_add(panel[register], sums[r][register]);
+                    for (sum, value) in sums.iter_mut().zip(panel) {
+                        *sum = factor.mul_add(value, *sum);
                     }
                 }
             }
-            for r in 0..ROWS {
-                for register in 0..REGISTERS {
-                    sums[r][register].store(out[r].add(register * V::LANES));
+            for (r, sums) in sums.iter().enumerate() {
+                for (register, sum) in sums.iter().enumerate() {
+                    sum.store(out.add(r * stride + register * V::LANES));
                 }
             }
         }

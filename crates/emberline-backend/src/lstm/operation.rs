@@ -10,7 +10,7 @@ use burn_flex::FlexTensor;
 
 use super::native::{self, Inputs, Saved};
 use super::{LstmState, LstmWeights};
-use crate::flex::{Real, slice, tensor};
+use crate::flex::{Real, in_pool, slice, tensor};
 
 /// The LSTM as operations on primitives. Outputs are flat: `[B·T·H]` outputs, then the final hidden and
 /// cell states of `[B·H]` each, because a tracked operation has one output.
@@ -100,19 +100,13 @@ impl LstmOperations for Flex {
         lengths: Option<Vec<usize>>,
     ) -> FlexTensor {
         let tensors = [input, hidden, cell, weight_input, weight_hidden].map(|t| t.to_contiguous());
-        let lengths = lengths.as_deref();
-        match tensors[0].dtype() {
-            DType::F64 => flat(native::forward::<f64>(
-                &inputs(&tensors, lengths),
-                slice(&bias.to_contiguous()),
-                None,
-            )),
-            _ => flat(native::forward::<f32>(
-                &inputs(&tensors, lengths),
-                slice(&bias.to_contiguous()),
-                None,
-            )),
-        }
+        let (bias, lengths) = (bias.to_contiguous(), lengths.as_deref());
+        in_pool(|| match bias.dtype() {
+            DType::F64 => {
+                flat(native::forward::<f64>(&inputs(&tensors, lengths), slice(&bias), None))
+            }
+            _ => flat(native::forward::<f32>(&inputs(&tensors, lengths), slice(&bias), None)),
+        })
     }
 
     fn lstm_saving(
@@ -125,12 +119,11 @@ impl LstmOperations for Flex {
         lengths: Option<Vec<usize>>,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let tensors = [input, hidden, cell, weight_input, weight_hidden].map(|t| t.to_contiguous());
-        match tensors[0].dtype() {
-            DType::F64 => {
-                saving::<f64>(&inputs(&tensors, lengths.as_deref()), &bias.to_contiguous())
-            }
-            _ => saving::<f32>(&inputs(&tensors, lengths.as_deref()), &bias.to_contiguous()),
-        }
+        let (bias, lengths) = (bias.to_contiguous(), lengths.as_deref());
+        in_pool(|| match bias.dtype() {
+            DType::F64 => saving::<f64>(&inputs(&tensors, lengths), &bias),
+            _ => saving::<f32>(&inputs(&tensors, lengths), &bias),
+        })
     }
 
     fn lstm_backward(
@@ -149,24 +142,13 @@ impl LstmOperations for Flex {
         let tensors = [input, hidden, cell, weight_input, weight_hidden].map(|t| t.to_contiguous());
         let gradient = gradient.to_contiguous();
         let lengths = lengths.as_deref();
-        match tensors[0].dtype() {
-            DType::F64 => backward::<f64>(
-                &inputs(&tensors, lengths),
-                outputs,
-                gates,
-                cells,
-                gradient,
-                input_is_tracked,
-            ),
-            _ => backward::<f32>(
-                &inputs(&tensors, lengths),
-                outputs,
-                gates,
-                cells,
-                gradient,
-                input_is_tracked,
-            ),
-        }
+        let saved = (outputs, gates, cells);
+        in_pool(|| match gradient.dtype() {
+            DType::F64 => {
+                backward::<f64>(&inputs(&tensors, lengths), saved, &gradient, input_is_tracked)
+            }
+            _ => backward::<f32>(&inputs(&tensors, lengths), saved, &gradient, input_is_tracked),
+        })
     }
 }
 
@@ -203,10 +185,8 @@ fn saving<T: Real>(inputs: &Inputs<T>, bias: &FlexTensor) -> (FlexTensor, FlexTe
 
 fn backward<T: Real>(
     inputs: &Inputs<T>,
-    outputs: FlexTensor,
-    mut gates: FlexTensor,
-    cells: FlexTensor,
-    gradient: FlexTensor,
+    (outputs, mut gates, cells): (FlexTensor, FlexTensor, FlexTensor),
+    gradient: &FlexTensor,
     input_is_tracked: bool,
 ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
     // The gates become their own gradients: nobody else holds them, so this is in place.
@@ -216,7 +196,7 @@ fn backward<T: Real>(
         slice(&outputs),
         gates,
         slice(&cells),
-        slice(&gradient),
+        slice(gradient),
         input_is_tracked,
     );
     let Inputs { batch_size, seq_length, d_input, d_hidden, .. } = *inputs;
