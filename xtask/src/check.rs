@@ -24,11 +24,12 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     if let Some(argument) = arguments.first() {
         return Err(Failure::Usage(format!("check takes no argument, and got {argument:?}")));
     }
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 7] = [
         ("format", || succeed(cargo_at_root().args(["fmt", "--all", "--check"]))),
         ("layer table", layer_table),
         ("no C in the default build", no_c),
         ("lints", lints),
+        ("lints of what is off by default", lints_of_features),
         ("documentation", documentation),
         ("libraries without a backend", libraries_without_backend),
     ];
@@ -59,6 +60,20 @@ fn lints() -> Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// The features that need no GPU; `cargo xtask test --device` builds those that do.
+fn lints_of_features() -> Result<()> {
+    succeed(cargo_at_root().args([
+        "clippy",
+        "--package=emberline-experiments",
+        "--package=emberline-training",
+        "--all-targets",
+        "--features=emberline-experiments/fetch,emberline-experiments/dashboard",
         "--",
         "-D",
         "warnings",
