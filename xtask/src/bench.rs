@@ -11,22 +11,23 @@ use lexopt::{Arg, ValueExt};
 use serde_json::{Map, Value};
 
 use crate::cargo::{cargo_at_root, packages, targets, text};
-use crate::{Failure, verbs};
+use crate::{Failure, names};
 
 type Measurement = Map<String, Value>;
 
 /// Runs the benchmarks named, or all.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
-    let (names, json) = parse(arguments)?;
+    let (wanted, json) = parse(arguments)?;
     let benches = benches()?;
-    for name in &names {
+    for name in &wanted {
         if !benches.iter().any(|bench| bench.name == *name) {
-            return Err(Failure::Usage(unknown(name, &benches)));
+            let known = benches.iter().map(|bench| bench.name.as_str());
+            return Err(Failure::Usage(names::unknown("benchmark", name, known)));
         }
     }
     let mut measurements = Vec::new();
     for bench in benches {
-        if names.is_empty() || names.contains(&bench.name) {
+        if wanted.is_empty() || wanted.contains(&bench.name) {
             measurements.extend(measure(&bench)?);
         }
     }
@@ -73,15 +74,6 @@ fn benches() -> Result<Vec<Bench>> {
         }
     }
     Ok(benches)
-}
-
-fn unknown(name: &str, benches: &[Bench]) -> String {
-    let names = benches.iter().map(|bench| bench.name.as_str());
-    let hint = verbs::nearest(name, names.clone())
-        .map(|near| format!("did you mean `{near}`? "))
-        .unwrap_or_default();
-    let names = names.collect::<Vec<_>>().join(", ");
-    format!("there is no benchmark `{name}`; {hint}benchmarks: {names}")
 }
 
 fn measure(Bench { package, name, features }: &Bench) -> Result<Vec<Measurement>> {

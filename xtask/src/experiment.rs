@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use crate::cargo::{cargo, workspace};
-use crate::{Failure, verbs};
+use crate::{Failure, names};
 
 /// The devices and the cargo features of `emberline-experiments` that each needs. The CPU is always there.
 ///
@@ -22,12 +22,8 @@ pub fn device_features(device: &str) -> Result<Vec<&'static str>, Failure> {
     if let Some((_, features)) = DEVICES.iter().find(|(name, _)| *name == device) {
         return Ok(features.to_vec());
     }
-    let names = DEVICES.iter().map(|(name, _)| *name);
-    let hint = verbs::nearest(device, names.clone())
-        .map(|near| format!("did you mean `{near}`? "))
-        .unwrap_or_default();
-    let names = names.collect::<Vec<_>>().join(", ");
-    Err(Failure::Usage(format!("there is no device `{device}`; {hint}devices: {names}")))
+    let known = DEVICES.iter().map(|(name, _)| *name);
+    Err(Failure::Usage(names::unknown("device", device, known)))
 }
 
 /// Replaces this process by the program, so that signals and exit codes are the program's.

@@ -9,6 +9,7 @@ mod cargo;
 mod check;
 mod experiment;
 mod layers;
+mod names;
 mod test;
 mod verbs;
 

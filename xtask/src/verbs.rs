@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::{Failure, bench, check, test};
+use crate::{Failure, bench, check, names, test};
 
 /// Who does the work of a verb.
 pub enum Action {
@@ -109,21 +109,7 @@ pub fn find(name: &str) -> Option<&'static Verb> {
 
 /// What to say about a verb that does not exist.
 pub fn unknown(name: &str) -> String {
-    let names = VERBS.iter().map(|verb| verb.name);
-    let hint = match nearest(name, names.clone()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
-    };
-    format!("there is no verb `{name}`; {hint}")
-}
-
-/// The candidate that `name` may be a misspelling of.
-pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .min()
-        .filter(|(distance, _)| *distance <= 2)
-        .map(|(_, candidate)| candidate)
+    names::unknown("verb", name, VERBS.iter().map(|verb| verb.name))
 }
 
 /// What `cargo xtask --help` prints.
@@ -139,12 +125,6 @@ pub fn help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_misspelt_verb_gets_the_nearest_one() {
-        assert_eq!(unknown("rnu"), "there is no verb `rnu`; did you mean `run`?");
-        assert!(unknown("fly-to-the-moon").contains("there are list, run"));
-    }
 
     #[test]
     fn the_help_shows_an_example_of_every_verb() {
