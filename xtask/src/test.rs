@@ -1,6 +1,6 @@
 //! `cargo xtask test`: cargo's tests, with the skipped ones counted aloud.
 //!
-//! A test that cannot run here (no data, no device, too slow) prints `skipped: <why>` and returns. Cargo
+//! A test that cannot run here (no data, no device) prints `skipped: <why>` and returns. Cargo
 //! counts it as passed; we ask for the output of successful tests too, keep those lines, and drop the rest.
 
 use std::ffi::OsString;
@@ -17,7 +17,6 @@ use crate::experiment::device_features;
 #[derive(Debug, Default, PartialEq)]
 struct Options {
     device: Option<String>,
-    slow: bool,
     kills: Option<u32>,
 }
 
@@ -28,9 +27,6 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     command.args(["test", "--no-fail-fast"]).args(selection(&options)?);
     if let Some(device) = &options.device {
         command.env("EMBERLINE_TEST_DEVICE", device);
-    }
-    if options.slow {
-        command.env("RUN_SLOW_TESTS", "1");
     }
     if let Some(kills) = options.kills {
         command.env("EMBERLINE_KILLS", kills.to_string());
@@ -60,10 +56,13 @@ fn parse(arguments: Vec<OsString>) -> Result<Options, Failure> {
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("device") => options.device = Some(parser.value()?.string()?),
-            Arg::Long("slow") => options.slow = true,
             Arg::Long("kills") => options.kills = Some(parser.value()?.parse()?),
             other => return Err(other.unexpected().into()),
         }
+    }
+    if options.device.is_some() && options.kills.is_some() {
+        let message = "--kills is of a test on the CPU, and cannot be combined with --device";
+        return Err(Failure::Usage(message.into()));
     }
     Ok(options)
 }
@@ -187,11 +186,10 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     }
 
     #[test]
-    fn an_unknown_flag_is_a_usage_error() {
-        assert!(matches!(parse(vec!["--slwo".into()]), Err(Failure::Usage(_))));
-        assert_eq!(
-            parse(vec!["--slow".into(), "--kills=3".into()]).unwrap(),
-            Options { device: None, slow: true, kills: Some(3) }
-        );
+    fn flags_that_are_unknown_or_exclude_each_other_are_usage_errors() {
+        let parsed = |flags: &[&str]| parse(flags.iter().map(OsString::from).collect());
+        assert!(matches!(parsed(&["--klils=3"]), Err(Failure::Usage(_))));
+        assert!(matches!(parsed(&["--kills=3", "--device=wgpu"]), Err(Failure::Usage(_))));
+        assert_eq!(parsed(&["--kills=3"]).unwrap(), Options { device: None, kills: Some(3) });
     }
 }

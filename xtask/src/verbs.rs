@@ -69,9 +69,8 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "test",
         summary: "the tests of the workspace, with the skipped ones counted",
-        usage: "[--device NAME] [--slow] [--kills N]\n\n  \
+        usage: "[--device NAME | --kills N]\n\n  \
                 --device NAME   only the tests of that device (wgpu takes a software device too)\n  \
-                --slow          the long tests too\n  \
                 --kills N       only kill-and-resume equality, with N kills",
         example: "cargo xtask test --device wgpu",
         action: Action::Here(test::run),
