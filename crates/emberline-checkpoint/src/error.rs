@@ -84,7 +84,7 @@ pub enum CheckpointError {
         /// What was found, and what was expected.
         source: serde_json::Error,
     },
-    /// A file of a committed directory is not what was written.
+    /// A file of a committed directory is not what was written, or was not written with it.
     #[error("{path} is damaged: expected the file whose SHA-256 is in DONE beside it")]
     Damaged {
         /// The file.

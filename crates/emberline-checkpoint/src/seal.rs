@@ -1,6 +1,7 @@
 //! `DONE`, the file that makes a directory complete: the SHA-256 of every other file in it, as
 //! `sha256sum` writes and checks them.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -13,29 +14,37 @@ pub(crate) const DONE: &str = "DONE";
 
 /// Writes `DONE` for the files that are there.
 pub(crate) fn seal(directory: &Path) -> io::Result<()> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
     let mut lines = String::new();
-    for name in names {
+    for name in files(directory)? {
         lines += &format!("{}  {name}\n", sha256(&directory.join(&name))?);
     }
     fs::write(directory.join(DONE), lines)
 }
 
-/// Whether the files of a committed directory are those that were written.
+/// The names of the files that `DONE` lists, in order.
+fn files(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != DONE {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether the files of a committed directory are those that were written: all of them, at least one,
+/// and no other.
 ///
 /// # Errors
-/// [`Damaged`](CheckpointError::Damaged) for the first file that is not; [`Read`](CheckpointError::Read).
+/// [`Damaged`](CheckpointError::Damaged) for the first file that is not, or that `DONE` does not list, and
+/// for a `DONE` that lists none; [`Read`](CheckpointError::Read).
 pub fn verify(directory: impl AsRef<Path>) -> Result<(), CheckpointError> {
     let directory = directory.as_ref();
     let done = directory.join(DONE);
     let lines = fs::read_to_string(&done).map_err(CheckpointError::read(&done))?;
+    let mut listed = HashSet::new();
     for line in lines.lines() {
         let Some((expected, name)) = line.split_once("  ") else {
             return Err(CheckpointError::Damaged { path: done });
@@ -45,8 +54,16 @@ pub fn verify(directory: impl AsRef<Path>) -> Result<(), CheckpointError> {
         if found != expected {
             return Err(CheckpointError::Damaged { path });
         }
+        listed.insert(name);
     }
-    Ok(())
+    if listed.is_empty() {
+        return Err(CheckpointError::Damaged { path: done });
+    }
+    let files = files(directory).map_err(CheckpointError::read(directory))?;
+    match files.into_iter().find(|name| !listed.contains(name.as_str())) {
+        Some(name) => Err(CheckpointError::Damaged { path: directory.join(name) }),
+        None => Ok(()),
+    }
 }
 
 fn sha256(path: &Path) -> io::Result<String> {
@@ -77,6 +94,25 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  abc\n"
         );
         verify(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_done_does_not_list_is_damaged_and_so_is_an_empty_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two, done] = ["one", "two", DONE].map(|name| folder.path().join(name));
+        fs::write(&one, "1").unwrap();
+        fs::write(&two, "2").unwrap();
+        seal(folder.path()).unwrap();
+        let lines = fs::read_to_string(&done).unwrap();
+        let first = &lines[..=lines.find('\n').unwrap()];
+        for (text, damaged) in [(first, &two), ("", &done)] {
+            fs::write(&done, text).unwrap();
+            let error = verify(folder.path()).unwrap_err();
+            assert!(
+                matches!(&error, CheckpointError::Damaged { path } if path == damaged),
+                "{error:?}"
+            );
+        }
     }
 
     #[test]
