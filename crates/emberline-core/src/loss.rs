@@ -11,6 +11,14 @@ pub struct Count {
     pub count: f64,
 }
 
+impl Count {
+    /// What the sum is divided by: the count, which may be a fraction where items are weighted, or 1
+    /// for a term without an item, which then adds nothing rather than 0 / 0.
+    pub fn divisor(&self) -> f64 {
+        if self.count == 0.0 { 1.0 } else { self.count }
+    }
+}
+
 /// One sum of a loss.
 #[derive(Clone, Debug)]
 pub struct Term {
@@ -49,10 +57,8 @@ impl Loss {
                 let count = counts
                     .iter()
                     .find(|count| count.term == term.name)
-                    .unwrap_or_else(|| panic!("term {} has no count", term.name))
-                    .count;
-                // A term without an item in the whole update adds nothing, rather than 0 / 0.
-                term.sum.clone() * (term.weight / count.max(1.0))
+                    .unwrap_or_else(|| panic!("term {} has no count", term.name));
+                term.sum.clone() * (term.weight / count.divisor())
             })
             .reduce(|a, b| a + b)
             .expect("a loss has at least one term")
@@ -89,6 +95,13 @@ mod tests {
         let counts = [Count { term: "masked_token", count: 0.0 }];
         let loss = Loss::single("masked_token", sum(0.0));
         assert_eq!(loss.total(&counts).into_scalar::<f32>(), 0.0);
+    }
+
+    #[test]
+    fn a_weighted_count_below_one_divides_too() {
+        let counts = [Count { term: "next_token", count: 0.25 }];
+        let loss = Loss::single("next_token", sum(2.0));
+        assert_eq!(loss.total(&counts).into_scalar::<f32>(), 8.0);
     }
 
     #[test]

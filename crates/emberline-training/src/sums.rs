@@ -53,8 +53,7 @@ impl Sums {
     pub fn means(&self, counts: &[Count]) -> Vec<(&'static str, f64)> {
         let mean = |term: &TermSum| {
             let count = counts.iter().find(|count| count.term == term.name);
-            // As in `Loss::total`, a term without items adds nothing.
-            (term.name, term.read / count.map_or(1.0, |count| count.count.max(1.0)))
+            (term.name, term.read / count.map_or(1.0, Count::divisor))
         };
         self.terms.iter().map(mean).collect()
     }
@@ -62,5 +61,26 @@ impl Sums {
     /// The weighted sum of means of the terms.
     pub fn loss(&self, means: &[(&'static str, f64)]) -> f64 {
         self.terms.iter().zip(means).map(|(term, (_, mean))| term.weight * mean).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+
+    #[test]
+    fn the_means_add_up_to_the_total_of_the_loss() {
+        let device = test_device();
+        for (sum, count) in [(2.0, 0.25), (6.0, 3.0), (0.0, 0.0)] {
+            let counts = [Count { term: "next_token", count }];
+            let loss = Loss::single("next_token", Tensor::from_data([sum], &device));
+            let mut sums = Sums::default();
+            sums.add(&loss);
+            sums.read();
+            let total = loss.total(&counts).into_scalar::<f64>();
+            assert_eq!(sums.loss(&sums.means(&counts)), total);
+        }
     }
 }
