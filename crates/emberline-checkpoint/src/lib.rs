@@ -6,7 +6,6 @@
 //!
 //! Tokenizer files are opaque: their owners write them into the path of a [`PendingDirectory`].
 
-#![warn(missing_docs)]
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 #[cfg(target_endian = "big")]

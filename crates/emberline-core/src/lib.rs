@@ -3,8 +3,6 @@
 //!
 //! This crate names no backend, no file, no tokenizer and no optimizer.
 
-#![warn(missing_docs)]
-
 pub mod batch;
 pub mod laws;
 pub mod loss;

@@ -2,7 +2,6 @@
 //!
 //! No objective names a model: each is for every model with the traits that it needs.
 
-#![warn(missing_docs)]
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod next_token;

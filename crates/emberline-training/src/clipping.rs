@@ -8,7 +8,8 @@ use emberline_backend::{is_on_host, square_sum};
 /// What `torch.nn.utils.clip_grad_norm_` adds to the norm before it divides.
 const EPSILON: f64 = 1e-6;
 
-/// The norm of the gradients of a module as one vector, `[1]`, on their device; 0 without gradients.
+/// The norm of the gradients of a module as one vector, `[1]`, on their device; `None` where
+/// there are no gradients.
 ///
 /// `√ Σ gᵢ²`, added up in the order in which the parameters are declared.
 pub fn gradient_norm<M: Module>(module: &M, gradients: &GradientsParams) -> Option<Tensor<1>> {
