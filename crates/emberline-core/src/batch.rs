@@ -35,12 +35,6 @@ impl TokenBatch {
         Self::new(Tensor::from_data(TensorData::new(ids, [rows.len(), seq_length]), device))
     }
 
-    /// The same batch with dropout drawn from `stream`.
-    pub fn with_dropout(mut self, stream: Stream) -> Self {
-        self.dropout = Some(stream);
-        self
-    }
-
     /// `[batch_size, seq_length]`.
     pub fn dims(&self) -> [usize; 2] {
         self.tokens.dims()
