@@ -30,8 +30,9 @@ pub struct RunResult {
     pub final_validation_loss: f64,
     /// The best validation loss in bits a character of the text.
     pub bits_per_character: f64,
-    /// The exponential of the best validation loss, a token.
-    pub perplexity: f64,
+    /// The [`perplexity`] of the best validation loss, a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
     /// The median of the logged training speeds.
     pub tokens_per_s: f64,
     /// The seconds of all sessions, evaluations and checkpoints included.
@@ -50,7 +51,10 @@ impl RunResult {
         vec![
             ("validation loss", format!("{:.4} (step {})", self.validation_loss, self.best_step)),
             ("bits per character", format!("{:.4}", self.bits_per_character)),
-            ("perplexity", format!("{:.3}", self.perplexity)),
+            (
+                "perplexity",
+                self.perplexity.map_or("too large".into(), |value| format!("{value:.3}")),
+            ),
             ("final validation loss", format!("{:.4}", self.final_validation_loss)),
             ("final training loss", format!("{:.4}", self.training_loss)),
             ("parameters", grouped(self.parameters as u64)),
@@ -64,6 +68,11 @@ impl RunResult {
             ("versions", format!("emberline {}, burn {}", self.emberline, self.burn)),
         ]
     }
+}
+
+/// The exponential of a loss, where it is a number: that of a loss of 710 is not.
+pub fn perplexity(loss: f64) -> Option<f64> {
+    Some(loss.exp()).filter(|perplexity| perplexity.is_finite())
 }
 
 /// A number with a comma between its thousands.
@@ -98,6 +107,35 @@ pub fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_with_a_loss_of_any_size_is_read_back() {
+        for (loss, known) in [(0.0, Some(1.0)), (710.0, None)] {
+            assert_eq!(perplexity(loss), known);
+            let result = RunResult {
+                experiment: "char-lstm".into(),
+                seed: 1,
+                device: DeviceName::Flex,
+                data_sha256: String::new(),
+                parameters: 1,
+                steps: 1,
+                tokens_seen: 1,
+                training_loss: loss,
+                validation_loss: loss,
+                best_step: 1,
+                final_validation_loss: loss,
+                bits_per_character: loss,
+                perplexity: perplexity(loss),
+                tokens_per_s: 1.0,
+                seconds: 1.0,
+                peak_memory_bytes: None,
+                emberline: String::new(),
+                burn: String::new(),
+            };
+            let written = serde_json::to_string(&result).unwrap();
+            assert_eq!(serde_json::from_str::<RunResult>(&written).unwrap(), result);
+        }
+    }
 
     #[test]
     fn thousands_are_grouped() {

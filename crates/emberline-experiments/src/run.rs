@@ -22,7 +22,7 @@ use crate::cli::RunArguments;
 use crate::config::{DataConfig, RunConfig, check_memory};
 use crate::doctor::{BURN_VERSION, peak_memory};
 use crate::failure::{Failure, Outcome};
-use crate::result::{RunResult, grouped};
+use crate::result::{RunResult, grouped, perplexity};
 use crate::run_directory::{self, RESULT_FILE, RunDirectory, SAMPLES_FILE};
 use crate::{
     datasets, dry_run, experiments, generate, interrupt, model_directory, overrides, progress,
@@ -260,7 +260,7 @@ impl Prepared {
             bits_per_character: best.validation_loss
                 / std::f64::consts::LN_2
                 / self.characters_per_token,
-            perplexity: best.validation_loss.exp(),
+            perplexity: perplexity(best.validation_loss),
             tokens_per_s: median(training.iter().map(|metrics| metrics.tokens_per_s).collect()),
             seconds: metrics.iter().map(elapsed).fold(0.0, f64::max),
             peak_memory_bytes: peak_memory(),
