@@ -80,6 +80,9 @@ impl RunConfig {
     /// is not looked at.
     pub fn validate(&self) -> Result<()> {
         self.training.validate().context("`training` cannot be used")?;
+        let (seed, largest) = (self.training.seed, i64::MAX as u64);
+        // The numbers of TOML end there, and the run must be repeatable by its file.
+        ensure!(seed <= largest, "the seed must be at most {largest}, but is {seed}");
         check_sizes(&[
             ("data.batch_size", self.data.batch_size),
             ("data.seq_length", self.data.seq_length),

@@ -55,6 +55,9 @@ fn a_config_that_cannot_be_run_names_its_key() {
     ] {
         refused(folder.tiny_run("run", &["--set", change]), 2, &words);
     }
+    // Beyond the numbers of a config file.
+    let seed = "9223372036854775808";
+    refused(folder.tiny_run("run", &["--seed", seed]), 2, &["seed", seed]);
     refused(folder.tiny_run("run", &["--set", "data.micro_batches=3"]), 1, &["3 micro-batches"]);
     refused(
         folder.tiny_run("run", &["--set", "samples.prompts=[\"Ω\"]"]),
