@@ -22,7 +22,7 @@ pub const SAMPLES_FILE: &str = "samples.txt";
 pub struct RunDirectory {
     path: PathBuf,
     /// Held until the end of the process, however it ends.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl RunDirectory {
@@ -33,13 +33,16 @@ impl RunDirectory {
     /// If the place is taken or cannot be written.
     pub fn create(config: &RunConfig, out: Option<&Path>, name: Option<&str>) -> Result<Self> {
         let path = match (out, name) {
-            (Some(out), _) => empty(out.to_path_buf())?,
-            (None, Some(name)) => empty(of_name(&config.experiment, name)?)?,
+            (Some(out), _) => created(out.to_path_buf())?,
+            (None, Some(name)) => created(of_name(&config.experiment, name)?)?,
             (None, None) => numbered(&of_experiment(&config.experiment))?,
         };
+        // First, so that of several processes with one `out` a single one finds it empty.
+        let directory = Self::locked(path)?;
+        ensure_empty(directory.path())?;
         let text = toml::to_string(config).context("a config has a TOML form")?;
-        write_atomically(path.join(CONFIG_FILE), text.as_bytes())?;
-        Self::locked(path)
+        directory.write(CONFIG_FILE, text.as_bytes())?;
+        Ok(directory)
     }
 
     /// The directory of a run that stopped, with its config: at `out`, of the name, or the latest of the experiment.
@@ -54,14 +57,7 @@ impl RunDirectory {
         let path = match (out, experiment, name) {
             (Some(out), _, _) => out.to_path_buf(),
             (None, Some(experiment), Some(name)) => of_name(experiment, name)?,
-            (None, Some(experiment), None) => {
-                let folder = of_experiment(experiment);
-                let latest = numbers(&folder)?.into_iter().max();
-                let latest = latest.with_context(|| {
-                    format!("there is no run to resume in {}", folder.display())
-                })?;
-                folder.join(latest.to_string())
-            }
+            (None, Some(experiment), None) => latest(&of_experiment(experiment))?,
             (None, None, _) => bail!("--resume needs an experiment, or the run directory by --out"),
         };
         let config = read_config(&path)?;
@@ -69,15 +65,12 @@ impl RunDirectory {
     }
 
     fn locked(path: PathBuf) -> Result<Self> {
-        let file = path.join(CONFIG_FILE);
-        let lock = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                bail!("another process runs {} at this moment", path.display())
-            }
-            // A file system without locks is no reason not to run.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, _lock: lock }),
+        // A system that does not open or lock directories is no reason not to run.
+        let lock = File::open(&path).ok();
+        if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+            bail!("another process runs {} at this moment", path.display());
         }
+        Ok(Self { path, _lock: lock })
     }
 
     /// Where it is.
@@ -99,9 +92,17 @@ impl RunDirectory {
 /// # Errors
 /// If there is none, or it is not one.
 pub fn read_config(directory: &Path) -> Result<RunConfig> {
+    read_config_file(&config_file(directory)?)
+}
+
+/// The config file of a run directory.
+///
+/// # Errors
+/// If there is none.
+pub fn config_file(directory: &Path) -> Result<PathBuf> {
     let file = directory.join(CONFIG_FILE);
     ensure!(file.is_file(), "{} is no run directory: it has no {CONFIG_FILE}", directory.display());
-    read_config_file(&file)
+    Ok(file)
 }
 
 /// A config of its own file.
@@ -125,9 +126,7 @@ fn of_name(experiment: &str, name: &str) -> Result<PathBuf> {
     Ok(of_experiment(experiment).join(name))
 }
 
-/// Makes a directory, or takes one that is there and empty.
-fn empty(path: PathBuf) -> Result<PathBuf> {
-    create_all(&path)?;
+fn ensure_empty(path: &Path) -> Result<()> {
     let entries = path.read_dir().with_context(|| format!("cannot list {}", path.display()))?;
     // A process that was killed in its first moments leaves a hidden temporary file.
     let mut visible =
@@ -137,7 +136,16 @@ fn empty(path: PathBuf) -> Result<PathBuf> {
         "{} is not empty; --resume goes on with a run, another --name or --out begins one",
         path.display()
     );
-    Ok(path)
+    Ok(())
+}
+
+/// The run of the highest number. One that was killed before it had a config has nothing to go on with.
+fn latest(folder: &Path) -> Result<PathBuf> {
+    let mut numbers = numbers(folder)?;
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let mut runs = numbers.into_iter().map(|number| folder.join(number.to_string()));
+    runs.find(|run| run.join(CONFIG_FILE).is_file())
+        .with_context(|| format!("there is no run to resume in {}", folder.display()))
 }
 
 /// Makes the directory of the next number.
@@ -157,6 +165,12 @@ fn numbered(folder: &Path) -> Result<PathBuf> {
     }
 }
 
+/// Makes a directory, or takes one that is there.
+fn created(path: PathBuf) -> Result<PathBuf> {
+    create_all(&path)?;
+    Ok(path)
+}
+
 fn create_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
 }
@@ -171,6 +185,8 @@ fn numbers(folder: &Path) -> Result<Vec<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
     use crate::experiments::char_lstm::char_lstm;
 
@@ -202,6 +218,36 @@ mod tests {
         drop(first);
         let (_second, config) = RunDirectory::open(None, Some(&out), None).unwrap();
         assert_eq!(config, char_lstm());
+    }
+
+    #[test]
+    fn of_many_at_once_one_gets_the_directory() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let start = Barrier::new(4);
+            let create = || {
+                start.wait();
+                RunDirectory::create(&char_lstm(), Some(folder.path()), None)
+            };
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let threads = [(); 4].map(|()| scope.spawn(create));
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_latest_run_is_the_last_that_has_a_config() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["9", "10", "11", "named"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert!(latest(folder.path()).is_err());
+        for name in ["9", "10", "named"] {
+            fs::write(folder.path().join(name).join(CONFIG_FILE), "").unwrap();
+        }
+        assert_eq!(latest(folder.path()).unwrap(), folder.path().join("10"));
     }
 
     #[test]

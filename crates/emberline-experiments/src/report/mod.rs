@@ -5,14 +5,14 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use emberline_checkpoint::write_atomically;
 use emberline_training::{Metrics, read_metrics};
 
 use crate::cli::ReportArguments;
 use crate::failure::Outcome;
 use crate::result::RunResult;
-use crate::run_directory::{CONFIG_FILE, RESULT_FILE, SAMPLES_FILE};
+use crate::run_directory::{self, RESULT_FILE, SAMPLES_FILE};
 use crate::terminal;
 
 /// What the files of a run directory hold.
@@ -56,8 +56,7 @@ pub fn write(directories: &[PathBuf], output: Option<&Path>) -> Result<PathBuf> 
 
 fn read(directory: &Path) -> Result<Run> {
     let name = directory.display().to_string();
-    let config = directory.join(CONFIG_FILE);
-    ensure!(config.is_file(), "{name} is no run directory: it has no {CONFIG_FILE}");
+    let config = run_directory::config_file(directory)?;
     let text = |path: &Path| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
@@ -82,6 +81,7 @@ fn read(directory: &Path) -> Result<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run_directory::CONFIG_FILE;
 
     fn run_directory(name: &str, samples: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
