@@ -19,6 +19,9 @@ pub enum Failure {
 pub type Outcome = Result<(), Failure>;
 
 impl Failure {
+    /// The exit code of what was interrupted, with a checkpoint saved.
+    pub const INTERRUPTED: u8 = 130;
+
     /// A usage error of one message.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage(anyhow::Error::msg(message.into()))
@@ -37,7 +40,7 @@ impl Failure {
             }
             Self::Interrupted(message) => {
                 terminal::note(message);
-                ExitCode::from(130)
+                ExitCode::from(Self::INTERRUPTED)
             }
         }
     }

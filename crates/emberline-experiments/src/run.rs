@@ -167,6 +167,7 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: Prepared)
             path.display()
         )));
     }
+    interrupt::training_is_over();
     let samples = samples(path, &prepared.config)?;
     directory.write(SAMPLES_FILE, samples.as_bytes())?;
     let result = prepared.result(path, &trained)?;

@@ -1,6 +1,6 @@
 //! A run that was killed or interrupted goes on as if nothing had happened.
 
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use emberline_core::Stream;
@@ -77,8 +77,7 @@ fn an_interrupted_run_saves_a_checkpoint_and_says_130() {
         assert!(Instant::now() < deadline, "the run does not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(signal.success());
+    interrupt(&child);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{stderr}");
@@ -87,6 +86,33 @@ fn an_interrupted_run_saves_a_checkpoint_and_says_130() {
     let step = metrics(&folder.path("run")).last().unwrap()["step"].as_u64().unwrap();
     let checkpoint = format!("run/checkpoints/step-{step:08}/DONE");
     assert!(folder.path(&checkpoint).is_file(), "{checkpoint}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_after_the_training_ends_the_program() {
+    let folder = Folder::new();
+    let endless = ["--set", "samples.max_new_tokens=1000000000"];
+    let mut child = folder.tiny_run("run", &endless).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !folder.path("run/checkpoints/step-00000024/DONE").is_file() {
+        assert!(Instant::now() < deadline, "the run does not end its training");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // From the checkpoint to the samples is a moment.
+    std::thread::sleep(Duration::from_millis(500));
+    interrupt(&child);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
 }
 
 #[test]
