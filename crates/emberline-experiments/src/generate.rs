@@ -12,17 +12,25 @@ use crate::model_directory::{self, Loaded};
 use crate::terminal;
 
 /// How to pick at a temperature, of which 0 means the most likely token.
-pub fn sampling(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Sampling {
-    match temperature {
-        0.0 => Sampling::Greedy,
-        temperature => Sampling::Random { temperature, top_k, top_p },
-    }
+///
+/// # Errors
+/// Those of [`Sampling::validate`], also for settings that do not matter at temperature 0.
+pub fn sampling(
+    temperature: f64,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+) -> Result<Sampling, GenerationError> {
+    let is_greedy = temperature == 0.0;
+    let temperature = if is_greedy { 1.0 } else { temperature };
+    let random = Sampling::Random { temperature, top_k, top_p };
+    random.validate()?;
+    Ok(if is_greedy { Sampling::Greedy } else { random })
 }
 
 /// Streams the prompt and what follows it to stdout.
 pub fn run(arguments: GenerateArguments) -> Outcome {
-    let sampling = sampling(arguments.temperature, arguments.top_k, arguments.top_p);
-    sampling.validate().map_err(|error| Failure::Usage(error.into()))?;
+    let sampling = sampling(arguments.temperature, arguments.top_k, arguments.top_p)
+        .map_err(|error| Failure::Usage(error.into()))?;
     if arguments.prompt.is_empty() {
         return Err(Failure::usage("--prompt is empty: a model goes on from one token at least"));
     }

@@ -288,7 +288,7 @@ fn samples(directory: &Path, config: &RunConfig) -> Result<String> {
     let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
     let loaded = model_directory::load(&best, &config.device.open()?)?;
     let generation = GenerationConfig {
-        sampling: generate::sampling(config.samples.temperature, None, None),
+        sampling: generate::sampling(config.samples.temperature, None, None)?,
         max_new_tokens: config.samples.max_new_tokens,
         stop_tokens: Vec::new(),
         seed: config.training.seed,

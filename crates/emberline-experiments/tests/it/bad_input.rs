@@ -203,6 +203,7 @@ fn data_that_is_not_what_it_should_be_does_not_enter_the_cache() {
     let from = |file: &str| folder.emberline(&["data", "tinyshakespeare", "--from", file]);
     refused(from("text.txt"), 1, &["text.txt is not tinyshakespeare", "86c4e6aa"]);
     refused(from("missing.txt"), 1, &["missing.txt"]);
+    refused(generate(&["--top-p", "2", "--temperature", "0"]), 2, &["top_p"]);
     assert!(!folder.path("cache").exists());
 }
 
