@@ -37,10 +37,10 @@ pub fn cached(cache: &Path, dataset: &PublicDataset) -> PathBuf {
     cache.join(dataset.name).join(dataset.file_name)
 }
 
-/// The file of a text that a config names: a path, a folder of `datasets/`, or a fetched data set.
+/// The file of a text that a config names: a path, a folder of `datasets/`, or a fetched data set, which is checked.
 ///
 /// # Errors
-/// If there is no such file, with the places that were looked at.
+/// If there is no such file, with the places that were looked at, or a fetched one is not what was published.
 pub fn find(text: &str) -> Result<PathBuf> {
     if Path::new(text).is_file() {
         return std::fs::canonicalize(text).with_context(|| format!("cannot resolve {text}"));
@@ -52,6 +52,10 @@ pub fn find(text: &str) -> Result<PathBuf> {
             "{text} is not at {}; `cargo xtask data {text}` fetches it",
             file.display()
         );
+        let origin = file.display().to_string();
+        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {origin}"))?;
+        verify(dataset, &bytes, &origin)
+            .with_context(|| format!("`cargo xtask data {text}` fetches it again"))?;
         return Ok(file);
     }
     let is_name = !text.contains(['/', '\\', '.']);

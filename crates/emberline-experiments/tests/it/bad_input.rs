@@ -217,6 +217,16 @@ fn a_report_needs_a_run() {
         folder.emberline(&["report", "run", "--output", "no/such/report.html"]),
         1,
         &["report.html"],
+#[test]
+fn data_that_was_changed_in_the_cache_is_not_trained_on() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("cache/tinyshakespeare")).unwrap();
+    folder.write("cache/tinyshakespeare/input.txt", folder.read("text.txt").as_bytes());
+    let run = folder.tiny_run("run", &["--set", "data.text=tinyshakespeare"]);
+    refused(run, 1, &["input.txt is not tinyshakespeare", "86c4e6aa", "fetches it again"]);
+    assert!(!folder.path("run").exists());
+}
+
     );
     folder.write("run/result.json", b"{}");
     refused(folder.emberline(&["report", "run"]), 1, &["result.json"]);
