@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use emberline_checkpoint::{
-    CheckpointError, Weights, load_weights, read_config, save_weights, write_atomically,
-    write_config,
+    CheckpointError, Weights, is_complete, load_weights, read_config, save_weights, verify,
+    write_atomically, write_config,
 };
 use emberline_core::Stream;
 use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
@@ -49,8 +49,13 @@ pub fn load_weights_into(
 /// Reads a model directory, strictly.
 ///
 /// # Errors
-/// If a file is missing or foreign, a tensor does not fit, or the tokenizer is of another vocabulary.
+/// If a file is missing or foreign, a tensor does not fit, the tokenizer is of another vocabulary, or a checkpoint is
+/// not what was written.
 pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
+    // A plain model directory has no checksums.
+    if is_complete(directory) {
+        verify(directory)?;
+    }
     let config: RnnLanguageModelConfig = read_config(directory)?;
     check_model(&config)
         .and_then(|()| check_memory(&config, 1))

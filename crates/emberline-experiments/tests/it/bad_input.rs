@@ -146,10 +146,16 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
     let digits = ["--set", "data.text=digits.txt", "--set", "samples.prompts=[]"];
     folder.succeed(folder.tiny_run("other", &digits));
 
+    // A plain model directory: a complete checkpoint would be known to be damaged by its checksums alone.
     let last = "run/checkpoints/step-00000024";
-    let generate = || folder.emberline(&["generate", last, "--prompt", "the"]);
+    let model = "model";
+    std::fs::create_dir(folder.path(model)).unwrap();
+    for file in ["model.safetensors", "config.json", "tokenizer.json"] {
+        std::fs::copy(folder.path(last).join(file), folder.path(model).join(file)).unwrap();
+    }
+    let generate = || folder.emberline(&["generate", model, "--prompt", "the"]);
     let with = |file: &str, bytes: &[u8], words: &[&str]| {
-        let path = folder.path(last).join(file);
+        let path = folder.path(model).join(file);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, bytes).unwrap();
         refused(generate(), 1, words);
@@ -158,7 +164,7 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
     let of_other = |file: &str| {
         std::fs::read(folder.path("other/checkpoints/step-00000024").join(file)).unwrap()
     };
-    let weights = std::fs::read(folder.path(last).join("model.safetensors")).unwrap();
+    let mut weights = std::fs::read(folder.path(model).join("model.safetensors")).unwrap();
     with("model.safetensors", &weights[..weights.len() / 2], &["model.safetensors"]);
     with("model.safetensors", b"not safetensors", &["model.safetensors"]);
     with(
@@ -167,7 +173,7 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
         &["model.safetensors", "head.weight"],
     );
     with("config.json", b"{\"model_type\": \"bert\"}", &["config.json"]);
-    let config = folder.read(&format!("{last}/config.json"));
+    let config = folder.read(&format!("{model}/config.json"));
     let no_layer = config.replace("\"n_layers\": 1", "\"n_layers\": 0");
     assert_ne!(no_layer, config);
     with("config.json", no_layer.as_bytes(), &["config.json", "n_layers"]);
@@ -177,9 +183,13 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
     with("tokenizer.json", b"{}", &["tokenizer.json"]);
     folder.succeed(generate());
 
-    std::fs::write(folder.path(last).join("model.safetensors"), &weights[..100]).unwrap();
+    // One bit of one weight.
+    *weights.last_mut().unwrap() ^= 1;
+    std::fs::write(folder.path(last).join("model.safetensors"), &weights).unwrap();
+    let generate = folder.emberline(&["generate", last, "--prompt", "the"]);
+    refused(generate, 1, &["step-00000024/model.safetensors"]);
     let resume = folder.emberline(&["run", "--resume", "--out", "run"]);
-    refused(resume, 1, &["model.safetensors"]);
+    refused(resume, 1, &["step-00000024/model.safetensors"]);
 }
 
 #[test]
@@ -193,6 +203,7 @@ fn a_prompt_that_cannot_be_continued_is_refused() {
     refused(generate(&["--temperature", "NaN"]), 2, &["temperature"]);
     refused(generate(&["--top-p", "1.5"]), 2, &["top_p"]);
     refused(generate(&["--top-k", "0"]), 2, &["top_k"]);
+    refused(generate(&["--top-p", "2", "--temperature", "0"]), 2, &["top_p"]);
     refused(folder.emberline(&["generate", "nowhere"]), 1, &["nowhere"]);
     refused(folder.emberline(&["generate", "."]), 1, &["config.json"]);
 }
@@ -203,8 +214,17 @@ fn data_that_is_not_what_it_should_be_does_not_enter_the_cache() {
     let from = |file: &str| folder.emberline(&["data", "tinyshakespeare", "--from", file]);
     refused(from("text.txt"), 1, &["text.txt is not tinyshakespeare", "86c4e6aa"]);
     refused(from("missing.txt"), 1, &["missing.txt"]);
-    refused(generate(&["--top-p", "2", "--temperature", "0"]), 2, &["top_p"]);
     assert!(!folder.path("cache").exists());
+}
+
+#[test]
+fn data_that_was_changed_in_the_cache_is_not_trained_on() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("cache/tinyshakespeare")).unwrap();
+    folder.write("cache/tinyshakespeare/input.txt", folder.read("text.txt").as_bytes());
+    let run = folder.tiny_run("run", &["--set", "data.text=tinyshakespeare"]);
+    refused(run, 1, &["input.txt is not tinyshakespeare", "86c4e6aa", "fetches it again"]);
+    assert!(!folder.path("run").exists());
 }
 
 #[test]
@@ -217,16 +237,6 @@ fn a_report_needs_a_run() {
         folder.emberline(&["report", "run", "--output", "no/such/report.html"]),
         1,
         &["report.html"],
-#[test]
-fn data_that_was_changed_in_the_cache_is_not_trained_on() {
-    let folder = Folder::new();
-    std::fs::create_dir_all(folder.path("cache/tinyshakespeare")).unwrap();
-    folder.write("cache/tinyshakespeare/input.txt", folder.read("text.txt").as_bytes());
-    let run = folder.tiny_run("run", &["--set", "data.text=tinyshakespeare"]);
-    refused(run, 1, &["input.txt is not tinyshakespeare", "86c4e6aa", "fetches it again"]);
-    assert!(!folder.path("run").exists());
-}
-
     );
     folder.write("run/result.json", b"{}");
     refused(folder.emberline(&["report", "run"]), 1, &["result.json"]);
