@@ -29,7 +29,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "char-lstm",
         system: "LSTM, 1 layer of 256",
         data: "shakespeare",
-        minutes: 4,
+        minutes: 3,
         shows: "a memory with gates learns spelling, names and the form of a play from characters alone",
         config: char_lstm::char_lstm,
     },
