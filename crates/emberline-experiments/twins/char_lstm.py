@@ -5,14 +5,18 @@ r"""The PyTorch twin of the experiment `char-lstm`: the same weights, batches an
     python crates/emberline-experiments/twins/char_lstm.py WEIGHTS CONFIG TEXT --time
 
 CONFIG is the config.toml of our run, TEXT the text it trained on, WEIGHTS the initial weights of its seed.
-The first update of a warm-up has the learning rate 0, so the checkpoint after it holds them:
+The first update of a warm-up has the learning rate 0, so the checkpoint after it holds them. On Tiny
+Shakespeare, for each seed, here 1:
 
-    cargo xtask run char-lstm --seed 1 --out runs/initial-1 --set training.steps=2 \
-        --set training.checkpoint_every=1 --set training.schedule.warmup_steps=1
-    cargo xtask run char-lstm --seed 1 --out runs/ours-1 --set training.log_every=1
+    TEXT=$(cargo xtask data tinyshakespeare)
+    cargo xtask run char-lstm --seed 1 --out runs/initial-1 --set data.text=tinyshakespeare \
+        --set training.steps=2 --set training.checkpoint_every=1 --set training.schedule.warmup_steps=1
+    cargo xtask run char-lstm --seed 1 --out runs/ours-1 --set data.text=tinyshakespeare \
+        --set training.log_every=1
     python crates/emberline-experiments/twins/char_lstm.py \
-        runs/initial-1/checkpoints/step-00000001/model.safetensors runs/ours-1/config.toml \
-        datasets/shakespeare/shakespeare.txt
+        runs/initial-1/checkpoints/step-00000001/model.safetensors runs/ours-1/config.toml "$TEXT" \
+        > runs/twin-1.jsonl
+    python crates/emberline-experiments/twins/compare.py runs/ours-1 runs/twin-1.jsonl
 
 Prints a JSON line {"step", "loss"} an update, in full precision, with the loss before the update, as
 metrics.jsonl has it, then {"validation_loss"}; `--steps` ends earlier without changing the schedule. With
