@@ -64,12 +64,3 @@ pub trait Observer {
 impl Observer for () {
     fn observe(&mut self, _event: &Event<'_>) {}
 }
-
-/// Each in turn.
-impl Observer for Vec<Box<dyn Observer + '_>> {
-    fn observe(&mut self, event: &Event<'_>) {
-        for observer in self {
-            observer.observe(event);
-        }
-    }
-}
