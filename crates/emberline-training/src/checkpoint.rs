@@ -91,28 +91,22 @@ pub(crate) struct Progress {
     pub best: Option<Best>,
     /// The last evaluation.
     pub validation_loss: Option<f64>,
-    /// Evaluations since the best.
-    pub evaluations_without_best: u64,
+    /// The evaluation loss that patience is counted from: the last that fell by more than
+    /// `min_delta`.
+    pub fallen_to: Option<f64>,
+    /// Evaluations since then.
+    pub evaluations_without_fall: u64,
 }
 
 /// The content of `state.json`.
 #[derive(Serialize, Deserialize)]
 struct State {
-    /// The version of this crate that wrote it.
-    version: String,
     progress: Progress,
     /// The number of tensors of each carry; null where there is none.
     carries: Vec<Option<usize>>,
-    optimizer: OptimizerFile,
+    /// The number of tensors of the optimizer's state.
+    optimizer: usize,
     run: Value,
-}
-
-/// What the file of the optimizer must be like: Burn panics at some files that are not its own, and
-/// leaves out what it cannot make sense of.
-#[derive(Serialize, Deserialize)]
-struct OptimizerFile {
-    bytes: u64,
-    tensors: usize,
 }
 
 /// Everything of a run that changes, but the model.
@@ -158,7 +152,6 @@ impl<'a, M> Checkpoints<'a, M> {
         let carries: Vec<_> =
             run.carries.iter().map(|carry| carry.as_ref().map(Carry::to_data)).collect();
         let state = State {
-            version: env!("CARGO_PKG_VERSION").to_string(),
             progress: run.progress.clone(),
             carries: carries.iter().map(|carry| carry.as_ref().map(Vec::len)).collect(),
             optimizer,
@@ -188,7 +181,7 @@ impl<'a, M> Checkpoints<'a, M> {
         optimizer: ModuleOptimizer,
         device: &Device,
     ) -> Result<(M, RunState<C>), TrainingError> {
-        // Burn's reader of the optimizer's state trusts what it reads.
+        // Burn's reader of the optimizer's state panics at some files that are not its own.
         verify(checkpoint)?;
         let path = checkpoint.join(STATE);
         let text = std::fs::read_to_string(&path).map_err(TrainingError::io(&path))?;
@@ -198,7 +191,7 @@ impl<'a, M> Checkpoints<'a, M> {
             return Err(TrainingError::OtherRun { checkpoint, field, expected, found });
         }
         let model = (self.files.load)(model, checkpoint)?;
-        let optimizer = load_optimizer(checkpoint, optimizer, &state.optimizer)?;
+        let optimizer = load_optimizer(checkpoint, optimizer, state.optimizer)?;
         let carries = load_carries(checkpoint, &state.carries, device)?;
         // A kill may have come between the checkpoint and what follows it.
         self.point_to_best(&state.progress)?;
@@ -228,31 +221,24 @@ fn carry_name(slot: usize, index: usize) -> String {
     format!("carry.{slot}.{index}")
 }
 
-fn save_optimizer(
-    directory: &Path,
-    optimizer: &ModuleOptimizer,
-) -> Result<OptimizerFile, TrainingError> {
+/// Writes the optimizer's state, and counts its tensors.
+fn save_optimizer(directory: &Path, optimizer: &ModuleOptimizer) -> Result<usize, TrainingError> {
     let path = directory.join(OPTIMIZER);
     let record = optimizer.to_record();
     let tensors = record.len();
     record.save(&path).map_err(TrainingError::optimizer(&path))?;
-    let bytes = std::fs::metadata(&path).map_err(TrainingError::io(&path))?.len();
-    Ok(OptimizerFile { bytes, tensors })
+    Ok(tensors)
 }
 
 fn load_optimizer(
     checkpoint: &Path,
     optimizer: ModuleOptimizer,
-    expected: &OptimizerFile,
+    tensors: usize,
 ) -> Result<ModuleOptimizer, TrainingError> {
     let path = checkpoint.join(OPTIMIZER);
-    let OptimizerFile { bytes, tensors } = *expected;
-    if std::fs::metadata(&path).map_err(TrainingError::io(&path))?.len() != bytes {
-        let expected = format!("the {bytes} bytes of the optimizer's state");
-        return Err(TrainingError::Foreign { path, expected });
-    }
     let record = OptimizerRecord::load(&path).map_err(TrainingError::optimizer(&path))?;
     let optimizer = optimizer.load_record(record);
+    // Burn leaves out what it cannot make sense of.
     if optimizer.to_record().len() != tensors {
         let expected = format!("the {tensors} tensors of this optimizer's state");
         return Err(TrainingError::Foreign { path, expected });

@@ -39,9 +39,11 @@ pub struct TrainingConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
-    /// The number of evaluations in a row without a new best after which training ends.
+    /// The number of evaluations in a row without a fall of the validation loss after which training
+    /// ends.
     pub patience: u64,
-    /// How much lower than the best a validation loss must be to be a new best, in the unit of the loss.
+    /// By more than how much the loss must be below that of the last fall to be a fall, in the unit of
+    /// the loss. The best evaluation is the one with the lowest loss, whatever this is.
     pub min_delta: f64,
 }
 

@@ -32,12 +32,13 @@ pub enum TrainingError {
         /// The value of the checkpoint.
         found: String,
     },
-    /// A loss or the norm of the gradients is not a number any more.
+    /// A loss, the norm of the gradients or a weight is not a number any more.
     #[error("{what} is {value} at step {step}; {}", last_good(checkpoint.as_deref()))]
     NonFinite {
         /// The number of the update, from 1.
         step: u64,
-        /// What is not finite: the loss of a term, or the norm of the gradients.
+        /// What is not finite: the loss of a term, the norm of the gradients, or the sum of the squares
+        /// of a parameter.
         what: String,
         /// Its value.
         value: f64,

@@ -3,7 +3,6 @@
 //! [`Trainer`] makes the updates of any module by any [`Objective`] on any [`Data`]. A run that was
 //! killed and resumed has the weights and metrics of one that was not, bit for bit.
 
-#![warn(missing_docs)]
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod checkpoint;
@@ -11,6 +10,7 @@ mod clipping;
 mod config;
 mod data;
 mod error;
+mod finite;
 mod metrics;
 mod objective;
 mod observer;

@@ -13,6 +13,7 @@ use crate::checkpoint::{Best, Checkpoints, Progress, RunState};
 use crate::clipping::{clip_gradient_norm, gradient_norm};
 use crate::data::Data;
 use crate::error::TrainingError;
+use crate::finite::first_non_finite;
 use crate::metrics::{Metrics, MetricsFile, TrainingMetrics, ValidationMetrics};
 use crate::objective::{Objective, add_counts};
 use crate::observer::Event;
@@ -186,13 +187,17 @@ where
         let validation_loss = sums.loss(&terms);
         let min_delta = config.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
         let progress = &mut self.state.progress;
-        let is_best =
-            progress.best.is_none_or(|best| validation_loss < best.validation_loss - min_delta);
+        let is_best = progress.best.is_none_or(|best| validation_loss < best.validation_loss);
+        let falls = progress.fallen_to.is_none_or(|from| validation_loss < from - min_delta);
         progress.validation_loss = Some(validation_loss);
-        progress.evaluations_without_best += 1;
         if is_best {
             progress.best = Some(Best { step, validation_loss });
-            progress.evaluations_without_best = 0;
+        }
+        if falls {
+            progress.fallen_to = Some(validation_loss);
+            progress.evaluations_without_fall = 0;
+        } else {
+            progress.evaluations_without_fall += 1;
         }
         let metrics = ValidationMetrics { step, validation_loss, elapsed_s: self.elapsed_s() };
         self.metrics.append(&Metrics::Validation(metrics.clone()))?;
@@ -220,6 +225,10 @@ where
     }
 
     fn save(&mut self, model: &M) -> Result<(), TrainingError> {
+        // The loss and the gradients were those of the weights before the update.
+        if let Some((path, square_sum)) = first_non_finite(model) {
+            self.check_finite(&format!("the sum of the squares of {path}"), square_sum)?;
+        }
         self.state.progress.elapsed_s = self.elapsed_s();
         // The lines of a checkpoint's steps are on the disk before it is.
         self.metrics.sync()?;
@@ -246,7 +255,7 @@ where
 
     /// How the run has ended by itself, if it has.
     fn outcome(&self) -> Option<Outcome> {
-        let stale = self.state.progress.evaluations_without_best;
+        let stale = self.state.progress.evaluations_without_fall;
         let stops = self.trainer.config.early_stopping.is_some_and(|stop| stale >= stop.patience);
         if self.step() >= self.trainer.config.steps {
             Some(Outcome::Finished)

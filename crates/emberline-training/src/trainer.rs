@@ -83,7 +83,7 @@ where
     ///
     /// # Errors
     /// If the config cannot be trained with, the directory holds a run already or cannot be
-    /// written, or a loss or gradient is not finite any more.
+    /// written, or a loss, gradient or weight is not finite any more.
     pub fn start(self, model: M) -> Result<Trained<M>, TrainingError> {
         let is_taken = latest_checkpoint(self.directory)?.is_some()
             || self.directory.join(METRICS_FILE).exists();

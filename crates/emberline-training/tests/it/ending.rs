@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use emberline_training::{
-    EarlyStopping, OptimizerConfig, Outcome, Schedule, TrainingError, best_checkpoint,
-    latest_checkpoint,
+    EarlyStopping, Metrics, OptimizerConfig, Outcome, Schedule, TrainingError, best_checkpoint,
+    latest_checkpoint, read_metrics,
 };
 
 use crate::support::{Experiment, Recorder, timeless_metrics};
@@ -46,15 +46,29 @@ fn a_learning_rate_that_explodes_is_a_clear_error() {
 }
 
 #[test]
+fn weights_that_explode_in_one_update_never_replace_the_last_good_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut experiment = Experiment::new(10);
+    let config = &mut experiment.config;
+    config.optimizer = OptimizerConfig::Sgd(Default::default());
+    // Nothing is changed by the first update; the second begins with a small loss and gradient.
+    config.schedule = Schedule::Constant { learning_rate: 1e30, warmup_steps: 1 };
+    (config.evaluate_every, config.checkpoint_every, config.keep_checkpoints) = (1000, 1, 1);
+    let message = experiment.start(directory.path()).unwrap_err().to_string();
+    assert!(message.contains("the sum of the squares of input is inf at step 2"), "{message}");
+    let last = latest_checkpoint(directory.path()).unwrap().unwrap();
+    assert!(last.ends_with("step-00000001"), "{}", last.display());
+}
+
+#[test]
 fn training_stops_when_the_validation_loss_does_not_fall() {
     let directory = tempfile::tempdir().unwrap();
     let mut experiment = Experiment::new(100);
-    // No loss falls by a thousand, so the first evaluation stays the best.
+    // No loss falls by a thousand.
     experiment.config.early_stopping = Some(EarlyStopping { patience: 2, min_delta: 1000.0 });
     let mut recorder = Recorder::default();
     let trained = experiment.start_observed(directory.path(), &mut recorder).unwrap();
     assert_eq!((trained.outcome, trained.step), (Outcome::StoppedEarly, 9));
-    assert_eq!(trained.best.unwrap().step, 3);
     assert_eq!(recorder.0.last().unwrap(), "StoppedEarly");
 
     let again = experiment.resume(directory.path()).unwrap();
@@ -62,10 +76,30 @@ fn training_stops_when_the_validation_loss_does_not_fall() {
 }
 
 #[test]
+fn the_best_is_the_lowest_loss_also_where_patience_asks_for_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut experiment = Experiment::new(100);
+    experiment.config.early_stopping = Some(EarlyStopping { patience: 5, min_delta: 1000.0 });
+    let trained = experiment.start(directory.path()).unwrap();
+    assert_eq!((trained.outcome, trained.step), (Outcome::StoppedEarly, 18));
+    let evaluations = read_metrics(directory.path()).unwrap().into_iter().filter_map(|line| {
+        let Metrics::Validation(line) = line else { return None };
+        Some((line.validation_loss, line.step))
+    });
+    let lowest = evaluations.min_by(|one, other| one.0.total_cmp(&other.0)).unwrap();
+    let best = trained.best.unwrap();
+    assert_eq!((best.validation_loss, best.step), lowest);
+    assert!(best.step > 3, "the loss never fell");
+    let checkpoint = best_checkpoint(directory.path()).unwrap().unwrap();
+    assert!(checkpoint.ends_with(format!("step-{:08}", best.step)));
+}
+
+#[test]
 fn the_best_checkpoint_and_the_latest_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let mut experiment = Experiment::new(11);
-    experiment.config.early_stopping = Some(EarlyStopping { patience: 1000, min_delta: 1000.0 });
+    // Too small to change any loss, so the first evaluation stays the best.
+    experiment.config.schedule = Schedule::Constant { learning_rate: 1e-30, warmup_steps: 0 };
     experiment.start(directory.path()).unwrap();
     let checkpoints = directory.path().join("checkpoints");
     assert_eq!(names(&checkpoints), ["best", "step-00000003", "step-00000010", "step-00000011"]);
