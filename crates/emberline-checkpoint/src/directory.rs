@@ -148,13 +148,20 @@ fn is_taken(target: &Path) -> bool {
 
 fn temporary_beside(target: &Path) -> io::Result<(TempDir, Option<File>)> {
     let name = target.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(PENDING)
-        .tempdir_in(folder_of(target))?;
-    // Where directories cannot be locked, what a killed process leaves is never removed: see `is_abandoned`.
-    let lock = File::open(temporary.path()).ok().filter(|directory| directory.try_lock().is_ok());
-    Ok((temporary, lock))
+    loop {
+        let temporary = tempfile::Builder::new()
+            .prefix(&format!(".{name}."))
+            .suffix(PENDING)
+            .tempdir_in(folder_of(target))?;
+        match lock(temporary.path()) {
+            // Another process locked it before us, and removes it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // It did so already.
+            _ if !temporary.path().try_exists()? => {}
+            // Where directories cannot be locked, what a killed process leaves is never removed.
+            lock => return Ok((temporary, lock.ok())),
+        }
+    }
 }
 
 /// Best effort: what cannot be removed now costs space, and no more.
@@ -163,15 +170,18 @@ fn remove_abandoned(folder: &Path) {
         let name = entry.file_name();
         let pending =
             name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(PENDING));
-        if pending && is_abandoned(&entry.path()) {
+        // Locked until it is gone, so that who has just made it notices.
+        if pending && let Ok(_lock) = lock(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Whether no living process holds the lock, which ends with its process even on SIGKILL.
-fn is_abandoned(directory: &Path) -> bool {
-    File::open(directory).is_ok_and(|directory| directory.try_lock().is_ok())
+/// Fails where a living process holds the lock, which ends with its process even on SIGKILL.
+fn lock(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    directory.try_lock()?;
+    Ok(directory)
 }
 
 fn sync_all(directory: &Path) -> io::Result<()> {
@@ -246,6 +256,19 @@ mod tests {
         first.commit().unwrap();
         second.commit().unwrap();
         assert_eq!(names(folder.path()), ["first", "second"]);
+    }
+
+    #[test]
+    fn directories_made_at_the_same_time_are_all_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let place = |step| step_directory(folder.path(), thread * 25 + step);
+                scope.spawn(move || (0..25).for_each(|step| commit(&place(step))));
+            }
+        });
+        assert_eq!(complete_steps(folder.path()).unwrap().len(), 100);
+        assert_eq!(names(folder.path()).len(), 100);
     }
 
     #[test]
