@@ -73,11 +73,10 @@ fn diagnose() -> Diagnosis {
 /// The first value of a field of a file like `/proc/meminfo`; `None` where there is no such file.
 fn proc_field(file: &str, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
-    let value = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         (name.trim() == field).then(|| value.trim().to_string())
-    });
-    value
+    })
 }
 
 fn memory(field: &str) -> Option<f64> {

@@ -30,9 +30,10 @@ def main() -> None:
 
     ours, theirs = losses(lines(arguments.run / "metrics.jsonl")), losses(lines(arguments.twin))
     result = json.loads((arguments.run / "result.json").read_text())
-    validation_loss = next(
-        record["validation_loss"] for record in lines(arguments.twin) if "validation_loss" in record
-    )
+    last = lines(arguments.twin)[-1]
+    if "validation_loss" not in last:
+        raise SystemExit(f"{arguments.twin} does not end with a validation loss: the twin has not finished")
+    validation_loss = last["validation_loss"]
     comparison = {
         "first_updates": N_UPDATES,
         "largest_loss_difference": max(abs(ours[step] - theirs[step]) for step in range(1, N_UPDATES + 1)),

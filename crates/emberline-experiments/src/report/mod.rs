@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_report_loads_nothing_and_escapes_what_the_model_wrote() {
         let (_folder, directory) = run_directory("one", "<script>alert(1)</script> & \"so\"");
-        let file = write(&[directory.clone()], None).unwrap();
+        let file = write(std::slice::from_ref(&directory), None).unwrap();
         assert_eq!(file, directory.join("report.html"));
         let html = std::fs::read_to_string(file).unwrap();
         assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;so&quot;"));
