@@ -1,8 +1,8 @@
-//! What the native bodies share: tensors as slices, large products, and kernels compiled for the
+//! What the native bodies share: tensors as slices, matrix products, and kernels compiled for the
 //! vector instructions of the machine they run on.
 
+pub(crate) mod matrix;
 pub(crate) mod packed;
-pub(crate) mod product;
 pub(crate) mod real;
 pub(crate) mod simd;
 pub(crate) mod vector;

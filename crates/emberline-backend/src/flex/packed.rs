@@ -1,14 +1,17 @@
-//! A matrix that is multiplied many times by few rows: the recurrent step, and its backward pass.
+//! Products with one matrix, many times by few rows or once by many: the recurrent step, and the
+//! products over all steps around it.
 //!
 //! The matrix is copied once into panels of as many columns as fit in registers, so that each product
 //! reads it as one stream from the cache of the core that works on these rows. Every element of a
-//! result is one chain of multiply-adds in the order of the inner index, whatever the number of rows
+//! result is a chain of multiply-adds in the order of the inner index, whatever the number of rows
 //! in the call: results do not depend on how rows are shared out to threads.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Real;
-use super::product::Matrix;
+use super::matrix::Matrix;
 use super::simd::{self, Kernel, Level};
 use super::vector::Vector;
 
@@ -56,7 +59,54 @@ impl<T: Real> Packed<T> {
             out.len() >= (rows - 1) * out_stride + self.n,
             "the rows of the result end too early"
         );
-        simd::run(MultiplyAdd { packed: self, rows, left, left_stride, out, out_stride });
+        simd::run(Tiles {
+            packed: self,
+            rows,
+            left: left.as_ptr(),
+            left_strides: (left_stride, 1),
+            inner: 0..self.k,
+            out: out.as_mut_ptr(),
+            out_stride,
+            adds: true,
+        });
+    }
+
+    /// `left · self`, `[left.rows, n]`, on all threads of the current pool.
+    ///
+    /// The inner index is taken in blocks, whose sums are added up: long sums stay exact enough, and a
+    /// block of a panel stays in the cache while the rows pass by.
+    ///
+    /// # Panics
+    /// If the inner dimensions differ.
+    pub(crate) fn multiply(&self, left: Matrix<T>) -> Vec<T> {
+        const INNER: usize = 512;
+        assert_eq!(left.columns, self.k, "inner dimensions of a product");
+        assert!(self.k > 0, "a product over an empty inner dimension");
+        let (m, n) = (left.rows, self.n);
+        // Rows do not depend on each other: shares for the threads, two each so that one may be late.
+        let share_of_rows = m.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(8);
+        let mut product = Vec::with_capacity(m * n);
+        product.spare_capacity_mut()[..m * n]
+            .par_chunks_mut((share_of_rows * n).max(1))
+            .enumerate()
+            .for_each(|(share, out)| {
+                let rows = out.len() / n;
+                for first in (0..self.k).step_by(INNER) {
+                    simd::run(Tiles {
+                        packed: self,
+                        rows,
+                        left: left.values[share * share_of_rows * left.row_stride..].as_ptr(),
+                        left_strides: (left.row_stride, left.column_stride),
+                        inner: first..self.k.min(first + INNER),
+                        out: out.as_mut_ptr().cast(),
+                        out_stride: n,
+                        adds: first > 0,
+                    });
+                }
+            });
+        // SAFETY: every share has written its rows: the first inner block without reading them.
+        unsafe { product.set_len(m * n) };
+        product
     }
 }
 
@@ -113,20 +163,27 @@ fn panel_width<T: Real>(level: Level) -> usize {
     REGISTERS * lanes
 }
 
-struct MultiplyAdd<'a, T> {
+/// A part of a product: `rows` rows of the left matrix, a range of the inner index, all panels.
+///
+/// Made by the functions of [`Packed`] only, which see to it that both pointers have all the rows with
+/// these strides, and that what is added to (`adds`) is initialised.
+struct Tiles<'a, T> {
     packed: &'a Packed<T>,
     rows: usize,
-    left: &'a [T],
-    left_stride: usize,
-    out: &'a mut [T],
+    left: *const T,
+    /// From row to row, and from column to column.
+    left_strides: (usize, usize),
+    inner: Range<usize>,
+    out: *mut T,
     out_stride: usize,
+    adds: bool,
 }
 
-impl<T: Real> Kernel for MultiplyAdd<'_, T> {
+impl<T: Real> Kernel for Tiles<'_, T> {
     #[inline(always)]
     fn body<const FMA: bool>(self) {
         // As many rows as leave the sums of a tile in registers: 16 of 32, and 8 of 16.
-        // SAFETY: the level was detected on this machine, and `multiply_add` has checked the slices.
+        // SAFETY: the level was detected on this machine, and the pointers are as the type says.
         unsafe {
             match self.packed.level {
                 Level::Avx512 => self.panels::<T::Avx512, 8>(),
@@ -137,12 +194,13 @@ impl<T: Real> Kernel for MultiplyAdd<'_, T> {
     }
 }
 
-impl<T: Real> MultiplyAdd<'_, T> {
+impl<T: Real> Tiles<'_, T> {
     #[inline(always)]
-    unsafe fn panels<V: Vector<Element = T>, const ROWS: usize>(mut self) {
+    unsafe fn panels<V: Vector<Element = T>, const ROWS: usize>(self) {
         let (k, width) = (self.packed.k, REGISTERS * V::LANES);
         for panel in 0..self.packed.n.div_ceil(width) {
             let values = &self.packed.panels[panel * k * width..][..k * width];
+            let values = &values[self.inner.start * width..self.inner.end * width];
             let mut row = 0;
             // SAFETY: as for this function.
             unsafe {
@@ -161,57 +219,52 @@ impl<T: Real> MultiplyAdd<'_, T> {
         }
     }
 
-    /// `out[row.., first..] += left[row..] · values` for `ROWS` rows and one panel.
+    /// `out[row.., first..] = left[row.., inner] · values`, or `+=`, for `ROWS` rows and one panel.
     ///
     /// # Safety
-    /// The rows are within `left` and `out`, and the instruction set of `V` is there.
+    /// The rows are there, and the instruction set of `V`.
     #[inline(always)]
     unsafe fn tile<V: Vector<Element = T>, const ROWS: usize>(
-        &mut self,
+        &self,
         row: usize,
         first: usize,
         values: &[T],
     ) {
         let width = REGISTERS * V::LANES;
         let columns = width.min(self.packed.n - first);
-        // The last panel may be narrower than its registers: it goes through a buffer.
-        let mut buffer = [[T::ZERO; MAX_WIDTH]; ROWS];
-        let whole = columns == width;
-        if !whole {
-            for (r, buffer) in buffer.iter_mut().enumerate() {
-                let out = &self.out[(row + r) * self.out_stride + first..][..columns];
-                buffer[..columns].copy_from_slice(out);
-            }
-        }
-        // Row r of the sums is at `r · stride` from `out`, in place or in the buffer.
-        let (out, stride) = match whole {
-            true => {
-                let out = &mut self.out[row * self.out_stride + first..];
-                assert!(out.len() >= (ROWS - 1) * self.out_stride + width);
-                (out.as_mut_ptr(), self.out_stride)
-            }
-            false => (buffer.as_flattened_mut().as_mut_ptr(), MAX_WIDTH),
-        };
-        let left = &self.left[row * self.left_stride..];
-        assert!(left.len() >= (ROWS - 1) * self.left_stride + self.packed.k);
-        let left = left.as_ptr();
-        // SAFETY: `out` has `width` numbers in each of `ROWS` rows, as asserted, or as the buffer has; `left` has
-        // k numbers in each, as asserted; `values` has k rows of `width`.
+        let (row_stride, column_stride) = self.left_strides;
+        // SAFETY: the rows of `out` have `columns` numbers from `first` on, and the buffer `width`; the rows of
+        // `left` have the inner columns; `values` has `width` numbers for each of them.
         unsafe {
-            let mut sums = [[V::splat(T::ZERO); REGISTERS]; ROWS];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (register, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(out.add(r * stride + register * V::LANES));
+            let place = self.out.add(row * self.out_stride + first);
+            // The last panel may be narrower than its registers: it goes through a buffer.
+            let mut buffer = [[T::ZERO; MAX_WIDTH]; ROWS];
+            let (out, out_stride) = match columns == width {
+                true => (place, self.out_stride),
+                false => (buffer.as_flattened_mut().as_mut_ptr(), MAX_WIDTH),
+            };
+            if self.adds && columns < width {
+                for r in 0..ROWS {
+                    let from = place.add(r * self.out_stride);
+                    out.add(r * out_stride).copy_from_nonoverlapping(from, columns);
                 }
             }
-            for index in 0..self.packed.k {
-                let values = values.as_ptr().add(index * width);
+            let mut sums = [[V::splat(T::ZERO); REGISTERS]; ROWS];
+            if self.adds {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    for (register, sum) in sums.iter_mut().enumerate() {
+                        *sum = V::load(out.add(r * out_stride + register * V::LANES));
+                    }
+                }
+            }
+            let left = self.left.add(row * row_stride + self.inner.start * column_stride);
+            for (index, values) in values.chunks_exact(width).enumerate() {
                 let mut panel = [V::splat(T::ZERO); REGISTERS];
                 for (register, panel) in panel.iter_mut().enumerate() {
-                    *panel = V::load(values.add(register * V::LANES));
+                    *panel = V::load(values.as_ptr().add(register * V::LANES));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let factor = V::splat(*left.add(r * self.left_stride + index));
+                    let factor = V::splat(*left.add(r * row_stride + index * column_stride));
                     for (sum, value) in sums.iter_mut().zip(panel) {
                         *sum = factor.mul_add(value, *sum);
                     }
@@ -219,14 +272,14 @@ impl<T: Real> MultiplyAdd<'_, T> {
             }
             for (r, sums) in sums.iter().enumerate() {
                 for (register, sum) in sums.iter().enumerate() {
-                    sum.store(out.add(r * stride + register * V::LANES));
+                    sum.store(out.add(r * out_stride + register * V::LANES));
                 }
             }
-        }
-        if !whole {
-            for (r, buffer) in buffer.iter().enumerate() {
-                let out = &mut self.out[(row + r) * self.out_stride + first..][..columns];
-                out.copy_from_slice(&buffer[..columns]);
+            if columns < width {
+                for r in 0..ROWS {
+                    let from = out.add(r * out_stride);
+                    place.add(r * self.out_stride).copy_from_nonoverlapping(from, columns);
+                }
             }
         }
     }
@@ -252,6 +305,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_whole_product_is_that_of_the_definition_in_every_layout() {
+        // More inner indices than one block; rows and columns that fill no tile.
+        for (m, k, n) in [(15, 7, 9), (70, 1100, 37), (1, 1, 1)] {
+            let left: Vec<f64> = (0..m * k).map(|i| (i % 11) as f64 - 5.0).collect();
+            let right: Vec<f64> = (0..k * n).map(|i| (i % 13) as f64 - 6.0).collect();
+            let (left_t, right_t) = (transpose(&left, m, k), transpose(&right, k, n));
+            let expected: Vec<f64> = (0..m * n)
+                .map(|e| (0..k).map(|i| left[e / n * k + i] * right[i * n + e % n]).sum())
+                .collect();
+            let rights = [Matrix::new(&right, k, n), Matrix::new(&right_t, n, k).transposed()];
+            let lefts = [Matrix::new(&left, m, k), Matrix::new(&left_t, k, m).transposed()];
+            for right in rights {
+                for left in lefts {
+                    assert_eq!(Packed::new(right).multiply(left), expected);
+                }
+            }
+        }
+    }
+
+    fn transpose(values: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+        (0..values.len()).map(|e| values[e % rows * columns + e / rows]).collect()
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 
 use crate::flex::Real;
+use crate::flex::matrix::Matrix;
 use crate::flex::packed::{Packed, multiply_add_unpacked};
-use crate::flex::product::{Matrix, multiply};
 use crate::flex::simd::{self, Kernel};
 
 /// The numbers that a kernel handles at once: one register of the widest instruction set.
@@ -70,10 +70,8 @@ pub(super) fn forward<T: Real>(
     saved: Option<&mut Saved<T>>,
 ) -> Vec<T> {
     let Inputs { batch_size, seq_length, d_input, d_hidden, .. } = *inputs;
-    let mut gates = multiply(
-        Matrix::new(inputs.input, batch_size * seq_length, d_input),
-        Matrix::new(inputs.weight_input, d_input, 4 * d_hidden),
-    );
+    let mut gates = Packed::new(Matrix::new(inputs.weight_input, d_input, 4 * d_hidden))
+        .multiply(Matrix::new(inputs.input, batch_size * seq_length, d_input));
     let mut flat = vec![T::ZERO; batch_size * (seq_length + 2) * d_hidden];
     let mut cells =
         vec![T::ZERO; if saved.is_some() { batch_size * seq_length * d_hidden } else { 0 }];
@@ -254,14 +252,14 @@ pub(super) fn backward<T: Real>(
     let before = Matrix::new(&before, batch_size * seq_length, d_hidden);
     let input = Matrix::new(inputs.input, batch_size * seq_length, d_input);
     let weight_input = Matrix::new(inputs.weight_input, d_input, 4 * d_hidden);
+    let packed = Packed::new(d_gates);
     Found {
-        weight_input: multiply(input.transposed(), d_gates),
-        weight_hidden: multiply(before.transposed(), d_gates),
+        weight_input: packed.multiply(input.transposed()),
+        weight_hidden: packed.multiply(before.transposed()),
         bias: column_sums(d_gates),
-        input: if input_is_tracked {
-            multiply(d_gates, weight_input.transposed())
-        } else {
-            Vec::new()
+        input: match input_is_tracked {
+            true => Packed::new(weight_input.transposed()).multiply(d_gates),
+            false => Vec::new(),
         },
         hidden: hidden_gradient,
         cell: cell_gradient,

@@ -1,0 +1,72 @@
+//! A view of numbers as a matrix.
+
+/// A matrix in memory: element (i, j) is at `i · row_stride + j · column_stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, T> {
+    pub(crate) values: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Rows one after the other.
+    ///
+    /// # Panics
+    /// If `values` has another length than `rows · columns`.
+    pub(crate) fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
+        assert_eq!(values.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
+        Self { values, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The same numbers, rows as columns.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Row i.
+    ///
+    /// # Panics
+    /// If the columns are not side by side.
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize) -> &'a [T] {
+        assert_eq!(self.column_stride, 1, "the columns of a row are side by side");
+        &self.values[i * self.row_stride..][..self.columns]
+    }
+
+    /// Copies the columns from `first` on, at most `width`, to the rows of `[rows, width]`.
+    pub(crate) fn copy_columns(&self, first: usize, width: usize, to: &mut [T])
+    where
+        T: Copy,
+    {
+        /// A block of rows stays in the nearest cache while its columns are written.
+        const BLOCK: usize = 64;
+        let columns = width.min(self.columns - first);
+        if self.column_stride == 1 {
+            for (i, to) in to.chunks_exact_mut(width).enumerate() {
+                to[..columns].copy_from_slice(&self.row(i)[first..][..columns]);
+            }
+            return;
+        }
+        for (block, to) in to.chunks_mut(BLOCK * width).enumerate() {
+            for j in 0..columns {
+                for (i, to) in to.chunks_exact_mut(width).enumerate() {
+                    to[j] = *self.at(block * BLOCK + i, first + j);
+                }
+            }
+        }
+    }
+
+    /// Element (i, j).
+    #[inline(always)]
+    fn at(&self, i: usize, j: usize) -> &'a T {
+        &self.values[i * self.row_stride + j * self.column_stride]
+    }
+}
