@@ -73,7 +73,7 @@ pub fn adamw_step<const D: usize>(
     }
     assert!(step.time > 0, "the first update has the time 1");
     #[cfg(feature = "flex")]
-    if native::runs_here(&parameter) {
+    if crate::flex::runs_natively(&parameter) {
         return native::step(parameter, gradient, moment_1, moment_2, &step.factors());
     }
     portable(parameter, gradient, moment_1, moment_2, &step.factors())
@@ -101,15 +101,10 @@ mod native {
     use rayon::prelude::*;
 
     use super::Factors;
-    use crate::flex::is_flex;
     use crate::flex::simd::{self, Kernel};
 
     /// Numbers a thread updates at a time: the four arrays of a chunk fit into the second-level cache.
     const CHUNK: usize = 16 * 1024;
-
-    pub fn runs_here<const D: usize>(tensor: &Tensor<D>) -> bool {
-        is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::F64)
-    }
 
     pub fn step<const D: usize>(
         parameter: Tensor<D>,
@@ -299,7 +294,7 @@ mod tests {
     #[cfg(feature = "flex")]
     #[test]
     fn on_flex_unshared_tensors_are_updated_in_place_and_shared_ones_are_not_touched() {
-        if !native::runs_here(&random(1)) {
+        if !crate::flex::runs_natively(&random(1)) {
             return;
         }
         let address = |tensor: &Tensor<2>| crate::storage_address(tensor).unwrap();

@@ -24,8 +24,10 @@ impl Dropout {
         let Some(stream) = stream.filter(|_| probability > 0.0) else { return input };
         let shape = input.shape();
         let kept = (1.0 / (1.0 - probability)) as f32;
-        let mask: Vec<f32> = (0..shape.num_elements() as u64)
-            .map(|index| if stream.uniform(index) < probability { 0.0 } else { kept })
+        let mask: Vec<f32> = stream
+            .uniform_sequence()
+            .take(shape.num_elements())
+            .map(|number| if number < probability { 0.0 } else { kept })
             .collect();
         // A constant of the plain device: no gradient is kept for it.
         let device = input.device().inner();

@@ -8,7 +8,6 @@
 //! the CPU, forward and backward, and a portable one of plain tensor operations that every other
 //! device takes and Burn differentiates. The public function looks at the device.
 
-#![warn(missing_docs)]
 #![recursion_limit = "256"]
 
 mod adamw;

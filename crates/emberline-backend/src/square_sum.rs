@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 pub fn square_sum<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     let tensor = tensor.inner();
     #[cfg(feature = "flex")]
-    if native::runs_on(&tensor) {
+    if crate::flex::runs_natively(&tensor) {
         return native::square_sum(tensor);
     }
     tensor.square().sum()
@@ -23,17 +23,11 @@ mod native {
     use burn::tensor::{DType, Tensor};
     use rayon::prelude::*;
 
-    use crate::flex::is_flex;
-
     /// Numbers in a block: a constant, so that the order of additions is one too.
     const BLOCK: usize = 64 * 1024;
 
     /// Partial sums within a block, which fill the vector registers.
     const LANES: usize = 8;
-
-    pub fn runs_on<const D: usize>(tensor: &Tensor<D>) -> bool {
-        is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::F64)
-    }
 
     pub fn square_sum<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
         let (device, dtype) = (tensor.device(), tensor.dtype());

@@ -82,9 +82,18 @@ impl Stream {
         if index.is_multiple_of(2) { radius * angle.cos() } else { radius * angle.sin() }
     }
 
+    /// The numbers of [`uniform`](Self::uniform) at 0, 1, 2, …; a block of the generator gives two.
+    pub fn uniform_sequence(self) -> impl Iterator<Item = f64> {
+        (0..).flat_map(move |counter| {
+            let [a, b, c, d] = self.block(counter, Domain::Draw);
+            [unit(join(a, b)), unit(join(c, d))]
+        })
+    }
+
     /// `count` numbers in `[low, high)`.
     pub fn uniforms(self, count: usize, low: f64, high: f64) -> Vec<f32> {
-        (0..count as u64).map(|i| (low + (high - low) * self.uniform(i)) as f32).collect()
+        let numbers = self.uniform_sequence().take(count);
+        numbers.map(|number| (low + (high - low) * number) as f32).collect()
     }
 
     /// `count` numbers of the normal distribution with mean 0 and the given standard deviation.
@@ -173,6 +182,14 @@ mod tests {
             for b in &keys[i + 1..] {
                 assert_ne!(a.bits(0), b.bits(0));
             }
+        }
+    }
+
+    #[test]
+    fn a_sequence_gives_the_numbers_at_its_indices() {
+        let stream = Stream::new(4);
+        for (index, number) in stream.uniform_sequence().take(5).enumerate() {
+            assert_eq!(number, stream.uniform(index as u64));
         }
     }
 

@@ -3,7 +3,6 @@
 //! It names no model: whatever goes on from where it stopped ([`Incremental`](emberline_core::Incremental))
 //! can be sampled. Run it on `model.valid()`.
 
-#![warn(missing_docs)]
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod engine;

@@ -2,6 +2,4 @@
 //!
 //! A model here knows nothing of losses, optimizers, files and tokenizers.
 
-#![warn(missing_docs)]
-
 pub mod rnn_language_model;

@@ -26,7 +26,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [rows, _] = logits.dims();
     assert_eq!(targets.dims(), [rows], "one target for each row of logits");
     #[cfg(feature = "flex")]
-    if crate::flex::is_flex(&logits.device()) {
+    if crate::flex::runs_natively(&logits) {
         return operation::cross_entropy(logits, targets);
     }
     portable(logits, targets)

@@ -7,7 +7,7 @@ pub(crate) mod real;
 pub(crate) mod simd;
 pub(crate) mod vector;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 
 pub(crate) use real::Real;
@@ -15,6 +15,11 @@ pub(crate) use real::Real;
 /// Whether the tensors of this device are Flex's, with or without gradients.
 pub(crate) fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), burn::backend::DispatchDevice::Flex(_))
+}
+
+/// Whether the native bodies take this tensor: on Flex, in one of their two number types.
+pub(crate) fn runs_natively<const D: usize>(tensor: &Tensor<D>) -> bool {
+    is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::F64)
 }
 
 /// Runs an operation on a thread of the pool. Each of its parallel parts then starts on a thread that is awake;

@@ -59,7 +59,7 @@ pub fn lstm(
 ) -> (Tensor<3>, LstmState) {
     check(&input, &state, &weights, lengths);
     #[cfg(feature = "flex")]
-    if crate::flex::is_flex(&input.device()) {
+    if crate::flex::runs_natively(&input) {
         return operation::lstm(input, state, weights, lengths);
     }
     portable::lstm(input, state, weights, lengths)
