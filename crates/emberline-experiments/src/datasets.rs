@@ -132,6 +132,21 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
+/// Whether the bytes of a config's data have the checksum that it names; one that names none gets theirs.
+///
+/// # Errors
+/// If they have not.
+pub fn check(origin: &Path, bytes: &[u8], expected: &mut Option<String>) -> Result<()> {
+    let found = sha256(bytes);
+    let expected = expected.get_or_insert_with(|| found.clone());
+    ensure!(
+        *expected == found,
+        "{} is not the data of this config: its SHA-256 is {found}, and {expected} was expected",
+        origin.display()
+    );
+    Ok(())
+}
+
 /// Whether bytes are those of a data set; `origin` is named in the error.
 ///
 /// # Errors

@@ -4,14 +4,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use emberline_core::parameters::parameter_count;
 use emberline_training::{Event, Observer, Schedule, TrainingConfig};
 use serde::Serialize;
 
 use crate::doctor::peak_memory;
 use crate::failure::Outcome;
 use crate::result::{duration, grouped, mebibytes};
-use crate::run::Prepared;
+use crate::tasks::Prepared;
 use crate::terminal;
 
 /// Updates that are not timed: the first ones fill caches and compile kernels.
@@ -22,6 +21,7 @@ const N_TIMED: u64 = 10;
 #[derive(Serialize)]
 struct Estimate {
     experiment: String,
+    steps: u64,
     parameters: usize,
     peak_memory_bytes: Option<u64>,
     update_s: f64,
@@ -31,7 +31,7 @@ struct Estimate {
 }
 
 /// Measures, and prints what the whole run would take.
-pub fn run(prepared: &Prepared, json: bool) -> Outcome {
+pub fn run(prepared: &dyn Prepared, json: bool) -> Outcome {
     let estimate = estimate(prepared)?;
     if json {
         terminal::result(serde_json::to_string_pretty(&estimate)? + "\n")?;
@@ -45,13 +45,14 @@ pub fn run(prepared: &Prepared, json: bool) -> Outcome {
         mebibytes(estimate.peak_memory_bytes),
         estimate.update_s * 1e3,
         duration(estimate.total_s),
-        grouped(prepared.config.training.steps),
+        grouped(estimate.steps),
     );
     Ok(terminal::result(text)?)
 }
 
-fn estimate(prepared: &Prepared) -> Result<Estimate> {
-    let whole = &prepared.config.training;
+fn estimate(prepared: &dyn Prepared) -> Result<Estimate> {
+    let config = prepared.config();
+    let whole = config.training();
     let short = TrainingConfig {
         steps: N_WARM_UP + N_TIMED,
         // The warm-up may be longer than these few updates, whose time does not depend on the rate.
@@ -62,7 +63,7 @@ fn estimate(prepared: &Prepared) -> Result<Estimate> {
     };
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let mut stopwatch = Stopwatch::default();
-    prepared.train_in(directory.path(), &short, &mut stopwatch, &AtomicBool::new(false))?;
+    prepared.train(directory.path(), &short, &mut stopwatch, &AtomicBool::new(false))?;
 
     let (begin, end, evaluated, saved) = stopwatch.laps().context("the updates were not timed")?;
     let seconds = |from: Instant, to: Instant| (to - from).as_secs_f64();
@@ -70,8 +71,9 @@ fn estimate(prepared: &Prepared) -> Result<Estimate> {
     let (evaluation_s, checkpoint_s) = (seconds(end, evaluated), seconds(evaluated, saved));
     let times = |every: u64| whole.steps.div_ceil(every) as f64;
     Ok(Estimate {
-        experiment: prepared.config.experiment.clone(),
-        parameters: parameter_count(&prepared.model),
+        experiment: config.experiment().to_string(),
+        steps: whole.steps,
+        parameters: prepared.parameters(),
         peak_memory_bytes: peak_memory(),
         update_s,
         evaluation_s,

@@ -24,6 +24,7 @@ mod report;
 mod result;
 mod run;
 mod run_directory;
+mod tasks;
 mod terminal;
 
 use std::process::ExitCode;

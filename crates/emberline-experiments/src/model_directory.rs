@@ -13,8 +13,9 @@ use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelCon
 use emberline_text::Tokenizer;
 use emberline_training::{best_checkpoint, latest_checkpoint};
 
-use crate::config::{check_memory, check_model};
+use crate::config::check_memory;
 use crate::run_directory::CONFIG_FILE;
+use crate::tasks::language_modelling::{check_model, parameters_of};
 
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
@@ -58,7 +59,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
     }
     let config: RnnLanguageModelConfig = read_config(directory)?;
     check_model(&config)
-        .and_then(|()| check_memory(&config, 1))
+        .and_then(|()| check_memory(parameters_of(&config), 1))
         .with_context(|| format!("the config.json of {} cannot be used", directory.display()))?;
     let tokenizer = Tokenizer::from_file(directory.join(TOKENIZER))?;
     ensure!(

@@ -1,26 +1,31 @@
 //! `result.json`: what came out of a run.
 
+use std::collections::BTreeMap;
+
 use emberline_backend::device::DeviceName;
 use serde::{Deserialize, Serialize};
 
-/// The numbers of a finished run. Losses are in nats a token.
+/// The numbers of a finished run. Losses are in nats a predicted item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// The name of the experiment.
     pub experiment: String,
+    /// The kind of the run, as the config calls it.
+    pub task: String,
     /// The seed of everything random.
     pub seed: u64,
     /// Where it was computed.
     pub device: DeviceName,
-    /// The SHA-256 of the text.
-    pub data_sha256: String,
+    /// The SHA-256 of the data, where it comes from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sha256: Option<String>,
     /// The number of trained numbers.
     pub parameters: usize,
     /// The number of updates made.
     pub steps: u64,
-    /// The number of tokens trained on.
+    /// The number of tokens trained on until the last logged update.
     pub tokens_seen: u64,
-    /// The loss of the last update.
+    /// The loss of the last logged update.
     pub training_loss: f64,
     /// The lowest validation loss, that of the best checkpoint.
     pub validation_loss: f64,
@@ -28,11 +33,8 @@ pub struct RunResult {
     pub best_step: u64,
     /// The validation loss after the last update.
     pub final_validation_loss: f64,
-    /// The best validation loss in bits a character of the text.
-    pub bits_per_character: f64,
-    /// The [`perplexity`] of the best validation loss, a token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perplexity: Option<f64>,
+    /// What only runs of this kind have, by name.
+    pub metrics: BTreeMap<String, f64>,
     /// The median of the logged training speeds.
     pub tokens_per_s: f64,
     /// The seconds of all sessions, evaluations and checkpoints included.
@@ -43,18 +45,54 @@ pub struct RunResult {
     pub emberline: String,
     /// The version of Burn.
     pub burn: String,
+    /// What the report shows as tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Table>,
+    /// What the report draws.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Figure>,
+}
+
+/// Numbers in rows and columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// What it shows.
+    pub title: String,
+    /// The names of the columns of numbers.
+    pub columns: Vec<String>,
+    /// The rows: a name, and a number for each column.
+    pub rows: Vec<(String, Vec<f64>)>,
+}
+
+/// Lines over one axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What it shows.
+    pub title: String,
+    /// What runs from left to right.
+    pub x_label: String,
+    /// The vertical axis.
+    pub scale: Scale,
+    /// The lines: a name, and points from left to right.
+    pub lines: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+/// The vertical axis of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// Equal differences are equally far.
+    Linear,
+    /// Equal ratios are equally far; a point at 0 is left out.
+    Logarithmic,
 }
 
 impl RunResult {
     /// The numbers that a reader looks for, with their names.
-    pub fn rows(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("validation loss", format!("{:.4} (step {})", self.validation_loss, self.best_step)),
-            ("bits per character", format!("{:.4}", self.bits_per_character)),
-            (
-                "perplexity",
-                self.perplexity.map_or("too large".into(), |value| format!("{value:.3}")),
-            ),
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let first =
+            [("validation loss", format!("{:.4} (step {})", self.validation_loss, self.best_step))];
+        let last = [
             ("final validation loss", format!("{:.4}", self.final_validation_loss)),
             ("final training loss", format!("{:.4}", self.training_loss)),
             ("parameters", grouped(self.parameters as u64)),
@@ -66,13 +104,14 @@ impl RunResult {
             ("device", self.device.to_string()),
             ("seed", self.seed.to_string()),
             ("versions", format!("emberline {}, burn {}", self.emberline, self.burn)),
-        ]
+        ];
+        let metrics = self
+            .metrics
+            .iter()
+            .map(|(name, value)| (name.replace('_', " "), format!("{value:.4}")));
+        let named = |(name, value): (&str, String)| (name.to_string(), value);
+        first.into_iter().map(named).chain(metrics).chain(last.into_iter().map(named)).collect()
     }
-}
-
-/// The exponential of a loss, where it is a number: that of a loss of 710 is not.
-pub fn perplexity(loss: f64) -> Option<f64> {
-    Some(loss.exp()).filter(|perplexity| perplexity.is_finite())
 }
 
 /// A number with a comma between its thousands.
@@ -109,32 +148,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_with_a_loss_of_any_size_is_read_back() {
-        for (loss, known) in [(0.0, Some(1.0)), (710.0, None)] {
-            assert_eq!(perplexity(loss), known);
-            let result = RunResult {
-                experiment: "char-lstm".into(),
-                seed: 1,
-                device: DeviceName::Flex,
-                data_sha256: String::new(),
-                parameters: 1,
-                steps: 1,
-                tokens_seen: 1,
-                training_loss: loss,
-                validation_loss: loss,
-                best_step: 1,
-                final_validation_loss: loss,
-                bits_per_character: loss,
-                perplexity: perplexity(loss),
-                tokens_per_s: 1.0,
-                seconds: 1.0,
-                peak_memory_bytes: None,
-                emberline: String::new(),
-                burn: String::new(),
-            };
-            let written = serde_json::to_string(&result).unwrap();
-            assert_eq!(serde_json::from_str::<RunResult>(&written).unwrap(), result);
-        }
+    fn a_result_is_read_back_and_its_metrics_are_rows() {
+        let result = RunResult {
+            experiment: "char-lstm".into(),
+            task: "language_modelling".into(),
+            seed: 1,
+            device: DeviceName::Flex,
+            data_sha256: None,
+            parameters: 1,
+            steps: 1,
+            tokens_seen: 1,
+            training_loss: 1.0,
+            validation_loss: 1.0,
+            best_step: 1,
+            final_validation_loss: 1.0,
+            metrics: BTreeMap::from([("macro_f1".into(), 0.25)]),
+            tokens_per_s: 1.0,
+            seconds: 1.0,
+            peak_memory_bytes: None,
+            emberline: String::new(),
+            burn: String::new(),
+            tables: vec![Table {
+                title: "one".into(),
+                columns: vec!["a".into()],
+                rows: vec![("b".into(), vec![1.0 / 3.0])],
+            }],
+            figures: vec![Figure {
+                title: "two".into(),
+                x_label: "distance".into(),
+                scale: Scale::Logarithmic,
+                lines: vec![("c".into(), vec![(1.0, 0.5)])],
+            }],
+        };
+        let written = serde_json::to_string(&result).unwrap();
+        assert_eq!(serde_json::from_str::<RunResult>(&written).unwrap(), result);
+        assert!(result.rows().contains(&("macro f1".into(), "0.2500".into())));
     }
 
     #[test]

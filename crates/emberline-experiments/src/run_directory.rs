@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail, ensure};
 use emberline_checkpoint::write_atomically;
 
 use crate::config::RunConfig;
-use crate::overrides;
 
 /// The whole config of the run.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -34,8 +33,8 @@ impl RunDirectory {
     pub fn create(config: &RunConfig, out: Option<&Path>, name: Option<&str>) -> Result<Self> {
         let path = match (out, name) {
             (Some(out), _) => created(out.to_path_buf())?,
-            (None, Some(name)) => created(of_name(&config.experiment, name)?)?,
-            (None, None) => numbered(&of_experiment(&config.experiment))?,
+            (None, Some(name)) => created(of_name(config.experiment(), name)?)?,
+            (None, None) => numbered(&of_experiment(config.experiment()))?,
         };
         // First, so that of several processes with one `out` a single one finds it empty.
         let directory = Self::locked(path)?;
@@ -112,7 +111,7 @@ pub fn config_file(directory: &Path) -> Result<PathBuf> {
 pub fn read_config_file(file: &Path) -> Result<RunConfig> {
     let text =
         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    overrides::parse(&text)
+    RunConfig::parse(&text)
         .with_context(|| format!("{} is not the config of a run", file.display()))
 }
 
@@ -188,7 +187,10 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
-    use crate::experiments::char_lstm::char_lstm;
+
+    fn config() -> RunConfig {
+        (crate::experiments::find("char-lstm").unwrap().config)()
+    }
 
     #[test]
     fn runs_without_a_name_are_numbered() {
@@ -203,7 +205,7 @@ mod tests {
     fn a_run_directory_that_is_not_empty_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "").unwrap();
-        let error = RunDirectory::create(&char_lstm(), Some(folder.path()), None).unwrap_err();
+        let error = RunDirectory::create(&config(), Some(folder.path()), None).unwrap_err();
         assert!(error.to_string().contains("is not empty"), "{error}");
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
     }
@@ -212,12 +214,12 @@ mod tests {
     fn one_process_at_a_time_runs_a_directory() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("run");
-        let first = RunDirectory::create(&char_lstm(), Some(&out), None).unwrap();
+        let first = RunDirectory::create(&config(), Some(&out), None).unwrap();
         let error = RunDirectory::open(None, Some(&out), None).unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
         drop(first);
         let (_second, config) = RunDirectory::open(None, Some(&out), None).unwrap();
-        assert_eq!(config, char_lstm());
+        assert_eq!(config, self::config());
     }
 
     #[test]
@@ -227,7 +229,7 @@ mod tests {
             let start = Barrier::new(4);
             let create = || {
                 start.wait();
-                RunDirectory::create(&char_lstm(), Some(folder.path()), None)
+                RunDirectory::create(&config(), Some(folder.path()), None)
             };
             let made: Vec<_> = std::thread::scope(|scope| {
                 let threads = [(); 4].map(|()| scope.spawn(create));

@@ -6,11 +6,13 @@ use emberline_models::rnn_language_model::CellKind;
 use emberline_text::SplitFractions;
 use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
 
-use crate::config::{DataConfig, ModelConfig, RunConfig, SamplesConfig};
+use crate::tasks::language_modelling::{
+    DataConfig, LanguageModellingConfig, ModelConfig, SamplesConfig,
+};
 
 /// One layer. The learning rate and the norm are char-rnn's.
-pub fn char_lstm() -> RunConfig {
-    RunConfig {
+pub fn char_lstm() -> LanguageModellingConfig {
+    LanguageModellingConfig {
         experiment: "char-lstm".into(),
         device: DeviceName::Flex,
         data: DataConfig {
@@ -47,13 +49,14 @@ pub fn char_lstm() -> RunConfig {
         samples: SamplesConfig {
             prompts: vec!["\n".into(), "Ham.\nTo be".into()],
             max_new_tokens: 400,
+            stop: None,
             temperature: 0.8,
         },
     }
 }
 
 /// Three layers, with dropout between them.
-pub fn char_lstm_deep() -> RunConfig {
+pub fn char_lstm_deep() -> LanguageModellingConfig {
     let mut config = char_lstm();
     config.experiment = "char-lstm-deep".into();
     config.model.n_layers = 3;

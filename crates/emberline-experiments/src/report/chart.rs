@@ -5,10 +5,11 @@ use emberline_training::Metrics;
 use plotters::prelude::*;
 
 use super::Run;
+use crate::result::{Figure, Scale};
 
 /// One drawing.
 pub struct Chart {
-    pub name: &'static str,
+    pub name: String,
     pub svg: String,
 }
 
@@ -25,11 +26,20 @@ pub const COLOURS: [(u8, u8, u8); 7] = [
 
 const SIZE: (u32, u32) = (880, 340);
 
-/// The points of a line, and whether it is drawn boldly.
+/// The points of a line, and how it is drawn.
 struct Line {
+    /// What the legend says of it; `None` leaves it out.
+    name: Option<String>,
     colour: RGBColor,
     bold: bool,
     points: Vec<(f64, f64)>,
+}
+
+/// What is written along the axes.
+struct Axes<'a> {
+    x_label: &'a str,
+    /// How a height is written.
+    y_value: fn(&f64) -> String,
 }
 
 /// The charts of the runs: losses (validation bold), learning rate, norm of the gradients.
@@ -54,33 +64,65 @@ pub fn charts(runs: &[Run]) -> Result<Vec<Chart>> {
         ("learning rate", training(|metrics| metrics.learning_rate)),
         ("gradient norm", training(|metrics| metrics.grad_norm)),
     ] {
-        if let Some(svg) = draw(&lines)? {
-            charts.push(Chart { name, svg });
+        if let Some(svg) = draw(&lines, &Axes { x_label: "updates", y_value: plain })? {
+            charts.push(Chart { name: name.to_string(), svg });
         }
     }
     Ok(charts)
 }
 
+/// The chart of a figure, with a legend.
+///
+/// # Errors
+/// As [`charts`].
+pub fn figure(figure: &Figure) -> Result<Chart> {
+    let height = |value: f64| match figure.scale {
+        Scale::Linear => value,
+        Scale::Logarithmic => value.log10(),
+    };
+    let line = |(i, (name, points)): (usize, &(String, Vec<(f64, f64)>))| {
+        let points = points.iter().map(|(x, y)| (*x, height(*y)));
+        Line {
+            name: Some(name.clone()),
+            colour: colour(i),
+            bold: true,
+            points: points.filter(|(_, y)| y.is_finite()).collect(),
+        }
+    };
+    let lines: Vec<Line> = figure.lines.iter().enumerate().map(line).collect();
+    let y_value = match figure.scale {
+        Scale::Linear => plain,
+        Scale::Logarithmic => power_of_ten,
+    };
+    let svg = draw(&lines, &Axes { x_label: &figure.x_label, y_value })?;
+    Ok(Chart { name: figure.title.clone(), svg: svg.unwrap_or_default() })
+}
+
+fn colour(index: usize) -> RGBColor {
+    let (red, green, blue) = COLOURS[index % COLOURS.len()];
+    RGBColor(red, green, blue)
+}
+
 fn lines(runs: &[Run], bold: bool, point: impl Fn(&Metrics) -> Option<(f64, f64)>) -> Vec<Line> {
     let of_run = |(i, run): (usize, &Run)| {
-        let (red, green, blue) = COLOURS[i % COLOURS.len()];
         let points = run.metrics.iter().filter_map(&point);
         let finite = points.filter(|(_, value)| value.is_finite());
-        Line { colour: RGBColor(red, green, blue), bold, points: finite.collect() }
+        Line { name: None, colour: colour(i), bold, points: finite.collect() }
     };
     runs.iter().enumerate().map(of_run).collect()
 }
 
 /// The drawing; `None` where there is no point.
-fn draw(lines: &[Line]) -> Result<Option<String>> {
+fn draw(lines: &[Line], axes: &Axes<'_>) -> Result<Option<String>> {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
-    let Some((steps, values)) =
+    let Some((x_range, y_range)) =
         range(points().map(|point| point.0)).zip(range(points().map(|point| point.1)))
     else {
         return Ok(None);
     };
     let mut svg = String::new();
-    render(lines, steps, values, &mut svg).map_err(|error| anyhow!("cannot draw: {error}"))?;
+    render(lines, axes, x_range, y_range, &mut svg)
+        .map_err(|error| anyhow!("cannot draw: {error}"))?;
     Ok(Some(svg))
 }
 
@@ -95,6 +137,7 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 
 fn render(
     lines: &[Line],
+    axes: &Axes<'_>,
     (first, last): (f64, f64),
     (low, high): (f64, f64),
     svg: &mut String,
@@ -114,9 +157,9 @@ fn render(
         .bold_line_style(BLACK.mix(0.1))
         .axis_style(BLACK.mix(0.4))
         .label_style(("sans-serif", 13))
-        .x_desc("updates")
-        .x_label_formatter(&|step| format!("{step:.0}"))
-        .y_label_formatter(&label)
+        .x_desc(axes.x_label)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&axes.y_value)
         .draw()?;
     for line in lines {
         let style = if line.bold {
@@ -124,13 +167,29 @@ fn render(
         } else {
             ShapeStyle::from(line.colour.mix(0.7)).stroke_width(1)
         };
-        chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
+        let series = chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
+        if let Some(name) = &line.name {
+            let dash = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style);
+            series.label(name).legend(dash);
+        }
+    }
+    if lines.iter().any(|line| line.name.is_some()) {
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerLeft)
+            .background_style(WHITE.mix(0.8))
+            .label_font(("sans-serif", 13))
+            .draw()?;
     }
     area.present()?;
     Ok(())
 }
 
-fn label(value: &f64) -> String {
+fn power_of_ten(exponent: &f64) -> String {
+    format!("{:.0e}", 10f64.powf(*exponent))
+}
+
+fn plain(value: &f64) -> String {
     match value.abs() {
         size if size != 0.0 && size < 0.01 => format!("{value:.1e}"),
         size if size < 10.0 => format!("{value:.2}"),

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use emberline_checkpoint::write_atomically;
 use emberline_training::{Metrics, read_metrics};
 
+use chart::Chart;
+
 use crate::cli::ReportArguments;
 use crate::failure::Outcome;
 use crate::result::RunResult;
@@ -24,6 +26,8 @@ pub struct Run {
     /// `None` while the run is not finished.
     result: Option<RunResult>,
     samples: Option<String>,
+    /// What the result says, drawn.
+    figures: Vec<Chart>,
 }
 
 /// Writes the report of the runs and prints where it is.
@@ -44,8 +48,8 @@ pub fn write(directories: &[PathBuf], output: Option<&Path>) -> Result<PathBuf> 
         let plots = directory.join("plots");
         std::fs::create_dir_all(&plots)
             .with_context(|| format!("cannot create {}", plots.display()))?;
-        for chart in &charts {
-            let file = plots.join(chart.name.replace(' ', "-")).with_extension("svg");
+        for chart in charts.iter().chain(&runs[0].figures) {
+            let file = plots.join(chart.name.replace(' ', "-") + ".svg");
             write_atomically(file, chart.svg.as_bytes())?;
         }
     }
@@ -61,17 +65,20 @@ fn read(directory: &Path) -> Result<Run> {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
     let result_file = directory.join(RESULT_FILE);
-    let result = match result_file.is_file() {
+    let result: Option<RunResult> = match result_file.is_file() {
         true => Some(
             serde_json::from_str(&text(&result_file)?)
                 .with_context(|| format!("{} is not the result of a run", result_file.display()))?,
         ),
         false => None,
     };
+    let figures = result.iter().flat_map(|result| &result.figures);
+    let figures = figures.map(chart::figure).collect::<Result<_>>()?;
     let samples = directory.join(SAMPLES_FILE);
     Ok(Run {
         config: text(&config)?,
         metrics: read_metrics(directory)?,
+        figures,
         result,
         samples: if samples.is_file() { Some(text(&samples)?) } else { None },
         name,

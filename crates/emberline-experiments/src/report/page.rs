@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::Run;
 use super::chart::{COLOURS, Chart};
+use crate::result::Table;
 
 const STYLE: &str = "\
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 56rem; margin: 2rem auto; padding: 0 1rem }
@@ -16,7 +17,7 @@ pre { background: #f7f6f3; padding: 1rem; overflow-x: auto; white-space: pre-wra
 svg { max-width: 100%; height: auto } summary { cursor: pointer }
 .run::before { content: '\\25CF '; color: var(--colour) }";
 
-/// The page of one run, or of several side by side.
+/// The page of one run, or of several side by side. `charts` are of all runs.
 pub fn page(runs: &[Run], charts: &[Chart]) -> String {
     let mut html = String::new();
     let title = runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -27,18 +28,20 @@ pub fn page(runs: &[Run], charts: &[Chart]) -> String {
     push(&mut html, &format!("<h1>{title}</h1>\n"));
     results(&mut html, runs);
     for chart in charts {
-        push(&mut html, &format!("<h2>{}</h2>\n", capitalised(chart.name)));
+        push(&mut html, &format!("<h2>{}</h2>\n", capitalised(&chart.name)));
         if chart.name == "loss" {
             push(&mut html, "<p>Bold: validation. Thin: the batch of an update.</p>\n");
         }
-        push(&mut html, &chart.svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
-        push(&mut html, "\n");
+        drawing(&mut html, chart);
+    }
+    for run in runs {
+        findings(&mut html, run, runs.len() > 1);
     }
     if runs.len() > 1 {
         differences(&mut html, runs);
     }
     for run in runs {
-        if let Some(samples) = &run.samples {
+        if let Some(samples) = run.samples.as_ref().filter(|samples| !samples.is_empty()) {
             push(&mut html, &format!("<h2>Samples of {}</h2>\n", escape(&run.name)));
             push(&mut html, &format!("<pre>{}</pre>\n", escape(samples)));
         }
@@ -61,18 +64,69 @@ fn results(html: &mut String, runs: &[Run]) {
     push(html, "</tr>\n");
     let columns: Vec<_> =
         runs.iter().map(|run| run.result.as_ref().map(|result| result.rows())).collect();
-    let Some(names) = columns.iter().flatten().next() else {
+    let Some(first) = columns.iter().flatten().next() else {
         push(html, "</table>\n<p>No run is finished yet.</p>\n");
         return;
     };
-    for (i, (name, _)) in names.iter().enumerate() {
-        let cells = columns.iter().map(|column| match column {
-            Some(rows) => rows[i].1.clone(),
-            None => "not finished".to_string(),
-        });
-        row(html, name, cells);
+    let value = |column: &[(String, String)], name: &str| {
+        column.iter().find(|row| row.0 == name).map(|row| row.1.clone())
+    };
+    for (name, _) in first {
+        // Runs of different kinds are compared by what they share.
+        let cells: Option<Vec<String>> = columns
+            .iter()
+            .map(|column| match column {
+                Some(column) => value(column, name),
+                None => Some("not finished".to_string()),
+            })
+            .collect();
+        if let Some(cells) = cells {
+            row(html, name, cells.into_iter());
+        }
     }
     push(html, "</table>\n");
+}
+
+/// The tables and drawings of one run.
+fn findings(html: &mut String, run: &Run, is_one_of_several: bool) {
+    let heading = |title: &str| match is_one_of_several {
+        true => format!("<h2>{}: {}</h2>\n", escape(&capitalised(title)), escape(&run.name)),
+        false => format!("<h2>{}</h2>\n", escape(&capitalised(title))),
+    };
+    for chart in &run.figures {
+        push(html, &heading(&chart.name));
+        drawing(html, chart);
+    }
+    for table in run.result.iter().flat_map(|result| &result.tables) {
+        push(html, &heading(&table.title));
+        numbers(html, table);
+    }
+}
+
+fn numbers(html: &mut String, table: &Table) {
+    push(html, "<table>\n<tr><th></th>");
+    for column in &table.columns {
+        push(html, &format!("<th>{}</th>", escape(column)));
+    }
+    push(html, "</tr>\n");
+    for (name, values) in &table.rows {
+        row(html, name, values.iter().map(number));
+    }
+    push(html, "</table>\n");
+}
+
+/// A count as it is, another number with what of it can be told apart.
+fn number(value: &f64) -> String {
+    match value.abs() {
+        size if value.fract() == 0.0 && size < 1e15 => format!("{value:.0}"),
+        size if size < 1e-3 => format!("{value:.1e}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn drawing(html: &mut String, chart: &Chart) {
+    push(html, &chart.svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
+    push(html, "\n");
 }
 
 /// The values of the configs that are not equal in all runs.

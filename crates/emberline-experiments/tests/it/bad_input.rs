@@ -78,7 +78,7 @@ fn a_config_file_that_is_none_is_named() {
         ("missing.toml", "cannot read"),
         ("broken.toml", "line 1"),
         ("binary.toml", "cannot read"),
-        ("partial.toml", "missing field `device`"),
+        ("partial.toml", "the key `task` is missing"),
     ] {
         refused(folder.emberline(&["run", "--config", name]), 2, &[name, word]);
     }

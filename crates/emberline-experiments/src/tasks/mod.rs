@@ -1,0 +1,64 @@
+//! The kinds of runs, one a file: what each is told, and what it makes of its data.
+//!
+//! The verb `run`, the dry run and the report know none of them: they use [`Prepared`] and what a run
+//! leaves in its directory.
+
+pub mod language_modelling;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use emberline_training::{Observer, Trained, TrainingConfig};
+
+use crate::config::RunConfig;
+use crate::result::{Figure, Table};
+
+/// A run with everything that its config names: the data as batches, the model, the device.
+///
+/// `run` and `dry_run` are written against it; every kind of run implements it.
+pub trait Prepared {
+    /// The config, which by now names the files of the data with their checksum.
+    fn config(&self) -> RunConfig;
+
+    /// The number of trained numbers.
+    fn parameters(&self) -> usize;
+
+    /// Trains in a run directory, from its last checkpoint if it has one.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::resume`](emberline_training::Trainer::resume).
+    fn train(
+        &self,
+        directory: &Path,
+        training: &TrainingConfig,
+        observer: &mut dyn Observer,
+        interrupt: &AtomicBool,
+    ) -> Result<Trained<()>>;
+
+    /// What the model of a run directory does, once it is trained.
+    ///
+    /// # Errors
+    /// If a checkpoint cannot be read.
+    fn finish(&self, directory: &Path, trained: &Trained<()>) -> Result<Findings>;
+}
+
+/// What a kind of run finds besides its losses.
+#[derive(Default)]
+pub struct Findings {
+    /// Numbers by name, in snake case.
+    pub metrics: BTreeMap<String, f64>,
+    /// What the model wrote or said, for a reader.
+    pub samples: String,
+    /// Tables for the report.
+    pub tables: Vec<Table>,
+    /// Charts for the report.
+    pub figures: Vec<Figure>,
+}
+
+/// How a training ended, without the model.
+fn without_model<M>(trained: Trained<M>) -> Trained<()> {
+    let Trained { outcome, step, validation_loss, best, .. } = trained;
+    Trained { model: (), outcome, step, validation_loss, best }
+}
