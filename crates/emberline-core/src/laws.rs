@@ -1,11 +1,12 @@
 //! The laws of the traits, as functions that the tests of every implementor call. Each panics with
 //! what it found when the law does not hold.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
 use crate::model::{Cache, Carry, Causal, Incremental};
 use crate::random::Stream;
+use crate::task::TaskModel;
 
 /// Position t does not depend on any later token.
 pub fn causal<M: Causal>(model: &M, device: &Device) {
@@ -64,23 +65,50 @@ pub fn rows_are_independent<M: Causal>(model: &M, device: &Device) {
     }
 }
 
-fn random_row<M: Causal>(model: &M, seed: u64, length: usize) -> Vec<u32> {
-    let stream = Stream::new(seed);
-    (0..length as u64).map(|i| stream.below(i, model.vocab_size()) as u32).collect()
+/// The scores of a row are those of the row alone, within 1e-4, and no bit of them depends on what stands in
+/// the padding.
+pub fn padding_is_hidden<M: TaskModel>(model: &M, vocab_size: usize, device: &Device) {
+    let rows = [(8, 3), (9, 7), (10, 1)].map(|(seed, length)| random_ids(vocab_size, seed, length));
+    let batch = TokenBatch::padded(&rows.each_ref().map(|row| &row[..]), device);
+    let together = model.logits(&batch);
+
+    let mut ids: Vec<u32> = Vec::new();
+    for row in &rows {
+        ids.extend(row);
+        ids.extend(random_ids(vocab_size, 11, 7 - row.len()));
+    }
+    let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [3, 7]), device);
+    let other = model.logits(&TokenBatch { tokens, ..batch });
+    let difference = largest_difference(together.clone(), other);
+    assert!(difference == 0.0, "scores changed by {difference} with what stands in the padding");
+
+    let alone = rows.each_ref().map(|row| model.logits(&TokenBatch::padded(&[row], device)));
+    let difference = largest_difference(together, Tensor::cat(alone.to_vec(), 0));
+    assert!(difference < 1e-4, "scores of padded rows differ by {difference} from the rows alone");
 }
 
-fn largest_difference(a: Tensor<3>, b: Tensor<3>) -> f64 {
+fn random_row<M: Causal>(model: &M, seed: u64, length: usize) -> Vec<u32> {
+    random_ids(model.vocab_size(), seed, length)
+}
+
+fn random_ids(vocab_size: usize, seed: u64, length: usize) -> Vec<u32> {
+    let stream = Stream::new(seed);
+    (0..length as u64).map(|i| stream.below(i, vocab_size) as u32).collect()
+}
+
+fn largest_difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f64 {
     assert_eq!(a.dims(), b.dims());
     f64::from((a - b).abs().max().into_scalar::<f32>())
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
     use emberline_backend::test_device;
 
     use super::*;
     use crate::model::{LanguageModel, TokenEncoder};
+    use crate::task::Row;
 
     /// Its only vector is a number: the sum of the tokens before, of all tokens, or of the whole batch.
     enum Sum {
@@ -180,6 +208,41 @@ mod tests {
             }
             (sums.clone(), LastSum(sums.narrow(1, seq_length - 1, 1)))
         }
+    }
+
+    /// A score for each row: the sum of its valid tokens, or of all there are.
+    struct RowSum {
+        reads_padding: bool,
+    }
+
+    impl TaskModel for RowSum {
+        type Item = Row;
+
+        fn logits(&self, batch: &TokenBatch) -> Tensor<2> {
+            let tokens = batch.tokens.clone().float();
+            let Some(lengths) = batch.lengths.as_ref().filter(|_| !self.reads_padding) else {
+                return tokens.sum_dim(1);
+            };
+            let row = |(row, length): (usize, &usize)| {
+                tokens.clone().slice([row..row + 1, 0..*length]).sum_dim(1)
+            };
+            Tensor::cat(lengths.iter().enumerate().map(row).collect(), 0)
+        }
+
+        fn n_classes(&self) -> usize {
+            1
+        }
+    }
+
+    #[test]
+    fn a_sum_of_valid_tokens_hides_the_padding() {
+        padding_is_hidden(&RowSum { reads_padding: false }, 50, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "with what stands in the padding")]
+    fn a_model_that_reads_the_padding_is_caught() {
+        padding_is_hidden(&RowSum { reads_padding: true }, 50, &test_device());
     }
 
     #[test]

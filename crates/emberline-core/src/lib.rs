@@ -9,8 +9,10 @@ pub mod loss;
 pub mod model;
 pub mod parameters;
 pub mod random;
+pub mod task;
 
 pub use batch::TokenBatch;
 pub use loss::{Count, Loss, Term};
 pub use model::{Cache, Carry, Causal, Incremental, LanguageModel, TokenEncoder};
 pub use random::Stream;
+pub use task::TaskModel;

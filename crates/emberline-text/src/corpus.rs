@@ -1,7 +1,9 @@
 //! A text and its parts: read from a file, split into training, validation and test.
 
+use std::io::Read;
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TextError;
@@ -26,14 +28,19 @@ impl Corpus {
         Ok(Self { name, text })
     }
 
-    /// Reads a file of UTF-8 text, as it is: nothing is trimmed or normalised.
+    /// Reads a file of UTF-8 text, as it is: nothing is trimmed or normalised. A file whose name ends in
+    /// `.gz` is unpacked.
     ///
     /// # Errors
     /// [`TextError::Read`] if the file is missing or unreadable, [`TextError::NotUtf8`] with the offset
     /// of the first wrong byte, [`TextError::Empty`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
         let path = path.as_ref();
-        let bytes = read(path)?;
+        let mut bytes = read(path)?;
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            bytes =
+                unpack(&bytes).map_err(|source| TextError::Read { path: path.into(), source })?;
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let source = error.utf8_error();
             TextError::NotUtf8 { path: path.into(), offset: source.valid_up_to(), source }
@@ -97,7 +104,7 @@ impl Default for SplitFractions {
 
 impl SplitFractions {
     /// Where training and where validation end among `count` items, both rounded down.
-    fn cuts(self, count: usize) -> Result<[usize; 2], TextError> {
+    pub(crate) fn cuts(self, count: usize) -> Result<[usize; 2], TextError> {
         let Self { train, validation } = self;
         // The slack admits fractions like 0.7 and 0.3, whose binary sum may exceed 1 by a rounding.
         let possible = train > 0.0 && validation >= 0.0 && train + validation <= 1.0 + 1e-9;
@@ -114,8 +121,19 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TextError> {
     std::fs::read(path).map_err(|source| TextError::Read { path: path.into(), source })
 }
 
+fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    MultiGzDecoder::new(packed).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
 
     fn file_with(bytes: &[u8]) -> tempfile::NamedTempFile {
@@ -130,6 +148,22 @@ mod tests {
         let corpus = Corpus::from_file(file.path()).unwrap();
         assert_eq!(corpus.text(), " a\r\n\u{feff}é\n\n");
         assert_eq!(corpus.name(), file.path().display().to_string());
+    }
+
+    #[test]
+    fn a_packed_file_is_unpacked_and_a_damaged_one_is_an_error_with_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words.gz");
+        let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+        packer.write_all("é\n".as_bytes()).unwrap();
+        let packed = packer.finish().unwrap();
+        std::fs::write(&path, &packed).unwrap();
+        assert_eq!(Corpus::from_file(&path).unwrap().text(), "é\n");
+        for damaged in [&packed[..packed.len() - 5], b"words"] {
+            std::fs::write(&path, damaged).unwrap();
+            let error = Corpus::from_file(&path).unwrap_err();
+            assert!(matches!(error, TextError::Read { .. }), "{error}");
+        }
     }
 
     #[test]

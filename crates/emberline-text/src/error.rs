@@ -30,6 +30,46 @@ pub enum TextError {
         /// The file, or what the text was meant for.
         name: String,
     },
+    /// A line of a file of columns has too few or too many.
+    #[error("{name}:{line}: expected {expected} columns, but found {found}")]
+    Columns {
+        /// The file.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// The columns of every line.
+        expected: usize,
+        /// The columns of this one.
+        found: usize,
+    },
+    /// A column of a line has nothing in it.
+    #[error("{name}:{line}: the {column} is empty")]
+    EmptyColumn {
+        /// The file.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// What the column holds.
+        column: &'static str,
+    },
+    /// A label that no training example has.
+    #[error("{name}:{line}: no training example has the label {label:?}; the labels are {known:?}")]
+    UnknownLabel {
+        /// The file.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// The label.
+        label: String,
+        /// The labels of the training examples.
+        known: Vec<String>,
+    },
+    /// There is nothing to learn from, or nothing to measure on.
+    #[error("{name} has no example")]
+    NoExample {
+        /// The file, or the part of the data.
+        name: String,
+    },
     /// The parts of a split do not make up a whole.
     #[error(
         "a split into {train} for training and {validation} for validation is impossible: \

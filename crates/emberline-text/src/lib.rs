@@ -3,16 +3,22 @@
 mod corpus;
 pub mod datasets;
 mod error;
+mod examples;
+mod labelled;
 mod one_hot;
 mod streaming;
+mod tagged;
 mod tokenizer;
 mod vocabulary;
 mod windows;
 
 pub use corpus::{Corpus, SplitFractions, Splits};
 pub use error::TextError;
+pub use examples::{Example, length_batches};
+pub use labelled::{FirstLine, LabelledText, LabelledTexts};
 pub use one_hot::one_hot;
 pub use streaming::DecodeStream;
+pub use tagged::{Separator, TaggedSentence, TaggedSentences};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::{TokenCounts, Vocabulary, VocabularyConfig};
 pub use windows::{Window, Windows, covering_windows};

@@ -105,6 +105,14 @@ impl Vocabulary {
         Self::from_entries(specials.chain(others), config.unknown.as_deref())
     }
 
+    /// The vocabulary of labels: all of them in the order of their characters' code points, and nothing for
+    /// unknown ones.
+    pub fn of_labels(counts: &TokenCounts) -> Self {
+        let mut labels = counts.counts.clone();
+        labels.sort();
+        Self::from_entries(labels, None).expect("each label is counted in one place")
+    }
+
     fn from_entries(
         entries: impl IntoIterator<Item = (String, u64)>,
         unknown: Option<&str>,
@@ -236,6 +244,15 @@ mod tests {
         let vocabulary = Vocabulary::new(&counts(), &config).unwrap();
         assert_eq!(vocabulary.tokens(), ["<pad>", "d", "<unk>", "b", "a", "c"]);
         assert_eq!(vocabulary.counts(), [0, 1, 0, 2, 2, 2]);
+    }
+
+    #[test]
+    fn labels_come_in_alphabetical_order() {
+        let counts: TokenCounts = "O B-person O É I-person O".split(' ').collect();
+        let labels = Vocabulary::of_labels(&counts);
+        assert_eq!(labels.tokens(), ["B-person", "I-person", "O", "É"]);
+        assert_eq!(labels.counts(), [1, 1, 3, 1]);
+        assert_eq!((labels.known_id("O"), labels.known_id("B-place")), (Some(2), None));
     }
 
     #[test]
