@@ -21,6 +21,7 @@ mod host;
 mod linear;
 pub mod lstm;
 pub mod memory;
+pub mod recurrent;
 mod square_sum;
 
 pub use adamw::{AdamWStep, adamw_step};

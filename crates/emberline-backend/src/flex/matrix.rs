@@ -1,5 +1,7 @@
 //! A view of numbers as a matrix.
 
+use std::ops::Range;
+
 /// A matrix in memory: element (i, j) is at `i · row_stride + j · column_stride`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {
@@ -29,6 +31,16 @@ impl<'a, T> Matrix<'a, T> {
             column_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// If they are not there.
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.end <= self.columns, "columns {range:?} of {}", self.columns);
+        let start = range.start * self.column_stride;
+        Self { values: &self.values[start..], columns: range.len(), ..self }
     }
 
     /// Row i.

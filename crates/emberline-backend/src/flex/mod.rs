@@ -1,10 +1,12 @@
 //! What the native bodies share: tensors as slices, matrix products, and kernels compiled for the
 //! vector instructions of the machine they run on.
 
+pub(crate) mod lanes;
 pub(crate) mod matrix;
 pub(crate) mod packed;
 pub(crate) mod real;
 pub(crate) mod simd;
+pub(crate) mod tensors;
 pub(crate) mod vector;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};

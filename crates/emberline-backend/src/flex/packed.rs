@@ -208,6 +208,10 @@ impl<T: Real> Tiles<'_, T> {
                     self.tile::<V, ROWS>(row, panel * width, values);
                     row += ROWS;
                 }
+                while ROWS > 4 && self.rows - row >= 4 {
+                    self.tile::<V, 4>(row, panel * width, values);
+                    row += 4;
+                }
                 while self.rows - row >= 2 {
                     self.tile::<V, 2>(row, panel * width, values);
                     row += 2;

@@ -32,6 +32,9 @@ pub(crate) trait Real:
     const ZERO: Self;
     const ONE: Self;
 
+    /// The nearest number of this type.
+    fn from_f64(value: f64) -> Self;
+
     /// `self · a + b`.
     fn mul_add<const FMA: bool>(self, a: Self, b: Self) -> Self;
 
@@ -49,6 +52,10 @@ pub(crate) trait Real:
 }
 
 impl Real for f32 {
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+
     #[inline(always)]
     fn exp<const FMA: bool>(self) -> Self {
         exp::<FMA>(self)
@@ -88,6 +95,10 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+
     #[inline(always)]
     fn exp<const FMA: bool>(self) -> Self {
         f64::exp(self)

@@ -1,0 +1,236 @@
+//! The backward pass of every cell.
+
+use rayon::prelude::*;
+
+use super::block::{BackwardBlock, BackwardRow, Buffer};
+use super::steps::{Steps, before, deal};
+use super::{Cell, Found, Inputs, Results, gru_after, gru_before, lstm, rnn};
+use crate::flex::Real;
+use crate::flex::matrix::Matrix;
+use crate::flex::packed::Packed;
+use crate::recurrent::{Direction, ResetGate};
+
+/// A cell with its matrices ready for the way back.
+pub(super) trait StepBack<T>: Sync {
+    /// From the gradient of the state after a step to that of the state before it, and from the gates to their
+    /// gradients, for the first `active` rows at position `at`.
+    fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize);
+}
+
+/// The gradients, given those of [`forward`](super::forward)'s result.
+pub(in super::super) fn backward<T: Real>(
+    cell: Cell,
+    inputs: &Inputs<T>,
+    results: Results<T>,
+    input_is_tracked: bool,
+) -> Found<T> {
+    match cell {
+        Cell::Rnn(activation) => {
+            run(cell, &rnn::Backward::new(inputs, activation), inputs, results, input_is_tracked)
+        }
+        Cell::Gru(ResetGate::After, update) => {
+            run(cell, &gru_after::Backward::new(inputs, update), inputs, results, input_is_tracked)
+        }
+        Cell::Gru(ResetGate::Before, update) => {
+            run(cell, &gru_before::Backward::new(inputs, update), inputs, results, input_is_tracked)
+        }
+        Cell::Lstm(options) => {
+            run(cell, &lstm::Backward::new(inputs, options), inputs, results, input_is_tracked)
+        }
+    }
+}
+
+fn run<T: Real>(
+    cell: Cell,
+    step: &impl StepBack<T>,
+    inputs: &Inputs<T>,
+    results: Results<T>,
+    input_is_tracked: bool,
+) -> Found<T> {
+    let Results { flat, gates, extra, gradient } = results;
+    let Inputs { batch_size, seq_length, d_output, d_hidden, direction, .. } = *inputs;
+    let steps = Steps::new(inputs);
+    let d_gates = inputs.d_gates();
+    let outputs = &flat[..batch_size * seq_length * d_output];
+    let (d_outputs, d_finals) = gradient.split_at(outputs.len());
+    let (d_final_hidden, d_final_memory) = d_finals.split_at(batch_size * d_output);
+    let (mut hidden, mut memory) = (d_final_hidden.to_vec(), d_final_memory.to_vec());
+    let n_projected = if inputs.projection.is_empty() { 0 } else { steps.total() * d_output };
+    let mut d_projected = vec![T::ZERO; n_projected];
+
+    let d_memory = memory.len() / batch_size;
+    let mut memories =
+        memory.chunks_mut(d_memory.max(1)).zip(inputs.memory.chunks(d_memory.max(1)));
+    let rows = (steps.lengths().iter())
+        .zip(steps.split_mut(gates, d_gates))
+        .zip(steps.split_mut(extra, d_hidden))
+        .zip(steps.split_mut(&mut d_projected, d_output))
+        .zip(outputs.chunks(seq_length * d_output).zip(d_outputs.chunks(seq_length * d_output)))
+        .zip(inputs.hidden.chunks(d_output).zip(hidden.chunks_mut(d_output)))
+        .map(
+            |(
+                ((((length, gates), extra), d_projected), (outputs, d_outputs)),
+                (hidden, d_hidden),
+            )| {
+                let (d_memory, memory) = memories.next().unwrap_or_default();
+                let length = *length;
+                BackwardRow {
+                    length,
+                    gates,
+                    extra,
+                    d_projected,
+                    outputs,
+                    d_outputs,
+                    hidden,
+                    memory,
+                    d_hidden,
+                    d_memory,
+                }
+            },
+        )
+        .collect();
+    deal(rows, |row| row.length).into_par_iter().for_each(|rows| {
+        let block = BackwardBlock {
+            direction,
+            width: d_hidden,
+            d_hidden: Buffer::new(rows.len(), d_output),
+            d_sums: Buffer::new(rows.len(), d_gates),
+            scratch: Buffer::new(rows.len(), d_hidden),
+            rows,
+        };
+        run_block(step, block);
+    });
+    let extra = &*extra;
+    let weights = weight_gradients(cell, inputs, &steps, (outputs, gates, extra, &d_projected));
+    let input = match input_is_tracked {
+        true => input_gradient(inputs, &steps, gates),
+        false => Vec::new(),
+    };
+    Found { input, hidden, memory, ..weights }
+}
+
+fn run_block<T: Real>(step: &impl StepBack<T>, mut block: BackwardBlock<T>) {
+    for (index, row) in block.rows.iter().enumerate() {
+        block.d_hidden.row_mut(index).copy_from_slice(row.d_hidden);
+    }
+    let longest = block.rows[0].length;
+    for index in 0..longest {
+        let at = match block.direction {
+            Direction::Forward => longest - 1 - index,
+            Direction::Reverse => index,
+        };
+        let active = block.rows.partition_point(|row| row.length > at);
+        for (index, row) in block.rows[..active].iter().enumerate() {
+            let d_hidden = block.d_hidden.row_mut(index);
+            let d_output = &row.d_outputs[at * d_hidden.len()..][..d_hidden.len()];
+            d_hidden.iter_mut().zip(d_output).for_each(|(sum, value)| *sum += *value);
+        }
+        step.step_back(&mut block, active, at);
+    }
+    for (index, row) in block.rows.iter_mut().enumerate() {
+        row.d_hidden.copy_from_slice(block.d_hidden.row(index));
+    }
+}
+
+/// The gradients of weights, biases and projection: products and sums over the steps of all rows.
+fn weight_gradients<T: Real>(
+    cell: Cell,
+    inputs: &Inputs<T>,
+    steps: &Steps,
+    (outputs, gates, extra, d_projected): (&[T], &[T], &[T], &[T]),
+) -> Found<T> {
+    let Inputs { d_input, d_output, d_hidden, .. } = *inputs;
+    let (total, d_gates) = (steps.total(), inputs.d_gates());
+    let gates = Matrix::new(gates, total, d_gates);
+    let input = steps.packed(inputs.input, d_input);
+    let input = Matrix::new(&input, total, d_input).transposed();
+    let before = states_before(inputs, steps, outputs);
+    let before = Matrix::new(&before, total, d_output).transposed();
+    let packed = Packed::new(gates);
+    let bias_input = column_sums(gates);
+    // Of a GRU the new state's part of U meets other numbers than its part of W.
+    let reset_and_update = 0..2 * d_hidden;
+    let new = 2 * d_hidden..d_gates;
+    let (weight_hidden, bias_hidden) = match cell {
+        Cell::Gru(ResetGate::After, _) => {
+            let extra = Matrix::new(extra, total, d_hidden);
+            let first = Packed::new(gates.columns(reset_and_update.clone())).multiply(before);
+            let second = Packed::new(extra).multiply(before);
+            let bias = [&bias_input[reset_and_update], &column_sums(extra)].concat();
+            (side_by_side(&first, &second, d_hidden), bias)
+        }
+        Cell::Gru(ResetGate::Before, _) => {
+            let extra = Matrix::new(extra, total, d_hidden).transposed();
+            let first = Packed::new(gates.columns(reset_and_update)).multiply(before);
+            let second = Packed::new(gates.columns(new)).multiply(extra);
+            (side_by_side(&first, &second, d_hidden), bias_input.clone())
+        }
+        Cell::Rnn(_) | Cell::Lstm(_) => (packed.multiply(before), bias_input.clone()),
+    };
+    let projection = match d_projected {
+        [] => Vec::new(),
+        // The way back has left o ⊙ tanh(c) in the place of c.
+        values => Packed::new(Matrix::new(values, total, d_output))
+            .multiply(Matrix::new(extra, total, d_hidden).transposed()),
+    };
+    Found {
+        weight_input: packed.multiply(input),
+        weight_hidden,
+        bias_input,
+        bias_hidden,
+        projection,
+        input: Vec::new(),
+        hidden: Vec::new(),
+        memory: Vec::new(),
+    }
+}
+
+fn input_gradient<T: Real>(inputs: &Inputs<T>, steps: &Steps, gates: &[T]) -> Vec<T> {
+    let d_gates = inputs.d_gates();
+    let weight_input = Matrix::new(inputs.weight_input, inputs.d_input, d_gates);
+    let gates = Matrix::new(gates, steps.total(), d_gates);
+    let packed = Packed::new(weight_input.transposed()).multiply(gates);
+    steps.padded(packed, inputs.d_input)
+}
+
+/// The state before each step, `[steps of all rows, d_output]`.
+fn states_before<T: Real>(inputs: &Inputs<T>, steps: &Steps, outputs: &[T]) -> Vec<T> {
+    let width = inputs.d_output;
+    let mut states = Vec::with_capacity(steps.total() * width);
+    let rows = outputs.chunks(inputs.seq_length * width).zip(inputs.hidden.chunks(width));
+    for ((outputs, start), length) in rows.zip(steps.lengths()) {
+        for at in 0..*length {
+            states.extend_from_slice(before(outputs, start, (at, *length), inputs.direction));
+        }
+    }
+    states
+}
+
+/// The rows of two matrices after each other; the first is twice as wide as the second.
+fn side_by_side<T: Real>(first: &[T], second: &[T], width: usize) -> Vec<T> {
+    let rows = first.chunks(2 * width).zip(second.chunks(width));
+    rows.flat_map(|(first, second)| [first, second]).flatten().copied().collect()
+}
+
+/// Sums down the columns: blocks of rows in parallel, then the blocks in order, so that the bits do not
+/// depend on the number of threads.
+fn column_sums<T: Real>(matrix: Matrix<T>) -> Vec<T> {
+    const ROWS: usize = 128;
+    let add = |sums: &mut Vec<T>, row: &[T]| {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += *value;
+        }
+    };
+    let blocks: Vec<Vec<T>> = matrix
+        .values
+        .par_chunks(ROWS * matrix.columns)
+        .map(|block| {
+            let mut sums = vec![T::ZERO; matrix.columns];
+            block.chunks_exact(matrix.columns).for_each(|row| add(&mut sums, row));
+            sums
+        })
+        .collect();
+    let mut sums = vec![T::ZERO; matrix.columns];
+    blocks.iter().for_each(|block| add(&mut sums, block));
+    sums
+}

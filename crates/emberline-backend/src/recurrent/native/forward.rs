@@ -1,0 +1,110 @@
+//! The forward pass of every cell.
+
+use rayon::prelude::*;
+
+use super::block::{Buffer, ForwardBlock, ForwardRow};
+use super::steps::{Steps, deal};
+use super::{Cell, Inputs, Saved, gru_after, gru_before, lstm, rnn};
+use crate::flex::Real;
+use crate::flex::matrix::Matrix;
+use crate::flex::packed::Packed;
+use crate::recurrent::{Direction, ResetGate};
+
+/// A cell with its matrices ready.
+pub(super) trait Step<T>: Sync {
+    /// From `W x` and the state to the gates and the next state, for the first `active` rows at position `at`.
+    fn step(&self, block: &mut ForwardBlock<T>, active: usize, at: usize);
+}
+
+/// Outputs, final hidden state and final memory, one after the other.
+pub(in super::super) fn forward<T: Real>(
+    cell: Cell,
+    inputs: &Inputs<T>,
+    saved: Option<&mut Saved<T>>,
+) -> Vec<T> {
+    match cell {
+        Cell::Rnn(activation) => run(cell, &rnn::Forward::new(inputs, activation), inputs, saved),
+        Cell::Gru(ResetGate::After, update) => {
+            run(cell, &gru_after::Forward::new(inputs, update), inputs, saved)
+        }
+        Cell::Gru(ResetGate::Before, update) => {
+            run(cell, &gru_before::Forward::new(inputs, update), inputs, saved)
+        }
+        Cell::Lstm(options) => run(cell, &lstm::Forward::new(inputs, options), inputs, saved),
+    }
+}
+
+fn run<T: Real>(
+    cell: Cell,
+    step: &impl Step<T>,
+    inputs: &Inputs<T>,
+    saved: Option<&mut Saved<T>>,
+) -> Vec<T> {
+    let Inputs { batch_size, seq_length, d_input, d_output, d_hidden, .. } = *inputs;
+    let steps = Steps::new(inputs);
+    let (total, d_gates) = (steps.total(), inputs.d_gates());
+    let input = steps.packed(inputs.input, d_input);
+    let mut gates = Packed::new(Matrix::new(inputs.weight_input, d_input, d_gates))
+        .multiply(Matrix::new(&input, total, d_input));
+    let saves_extra = saved.is_some() && cell.saves_extra();
+    let mut extra = vec![T::ZERO; if saves_extra { total * d_hidden } else { 0 }];
+
+    let n_outputs = batch_size * seq_length * d_output;
+    let mut flat = vec![T::ZERO; n_outputs + batch_size * d_output + inputs.memory.len()];
+    let (outputs, finals) = flat.split_at_mut(n_outputs);
+    let (hidden, memory) = finals.split_at_mut(batch_size * d_output);
+    memory.copy_from_slice(inputs.memory);
+    let d_memory = memory.len() / batch_size;
+    let mut memories = memory.chunks_mut(d_memory.max(1));
+    let rows = (steps.lengths().iter())
+        .zip(steps.split_mut(&mut gates, d_gates))
+        .zip(steps.split_mut(&mut extra, d_hidden))
+        .zip(outputs.chunks_mut(seq_length * d_output))
+        .zip(inputs.hidden.chunks(d_output).zip(hidden.chunks_mut(d_output)))
+        .map(|((((length, gates), extra), outputs), (start, hidden))| ForwardRow {
+            length: *length,
+            gates,
+            extra,
+            outputs,
+            start,
+            hidden,
+            memory: memories.next().unwrap_or_default(),
+        })
+        .collect();
+    deal(rows, |row| row.length).into_par_iter().for_each(|rows| {
+        let block = ForwardBlock {
+            d_hidden,
+            hidden: Buffer::new(rows.len(), d_output),
+            sums: Buffer::new(rows.len(), d_gates),
+            scratch: Buffer::new(rows.len(), d_hidden),
+            rows,
+        };
+        run_block(step, block, inputs.direction);
+    });
+    if let Some(saved) = saved {
+        *saved = Saved { gates, extra };
+    }
+    flat
+}
+
+fn run_block<T: Real>(step: &impl Step<T>, mut block: ForwardBlock<T>, direction: Direction) {
+    for (index, row) in block.rows.iter().enumerate() {
+        block.hidden.row_mut(index).copy_from_slice(row.start);
+    }
+    let longest = block.rows[0].length;
+    for index in 0..longest {
+        let at = match direction {
+            Direction::Forward => index,
+            Direction::Reverse => longest - 1 - index,
+        };
+        let active = block.rows.partition_point(|row| row.length > at);
+        step.step(&mut block, active, at);
+        for (index, row) in block.rows[..active].iter_mut().enumerate() {
+            let hidden = block.hidden.row(index);
+            row.outputs[at * hidden.len()..][..hidden.len()].copy_from_slice(hidden);
+        }
+    }
+    for (index, row) in block.rows.iter_mut().enumerate() {
+        row.hidden.copy_from_slice(block.hidden.row(index));
+    }
+}

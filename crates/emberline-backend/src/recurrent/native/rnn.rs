@@ -1,0 +1,133 @@
+//! The plain recurrent cell.
+
+use super::Inputs;
+use super::backward::StepBack;
+use super::block::{BackwardBlock, ForwardBlock};
+use super::forward::Step;
+use super::product::Product;
+use crate::flex::Real;
+use crate::flex::lanes::{LANES, load, store};
+use crate::flex::simd::{self, Kernel};
+use crate::recurrent::Activation;
+
+pub(super) struct Forward<'a, T> {
+    recurrent: Product<'a, T>,
+    bias: Vec<T>,
+    activation: Activation,
+}
+
+impl<'a, T: Real> Forward<'a, T> {
+    pub(super) fn new(inputs: &'a Inputs<T>, activation: Activation) -> Self {
+        let recurrent = Product::new(inputs.weight_hidden(), inputs.seq_length);
+        Self { recurrent, bias: inputs.bias(), activation }
+    }
+}
+
+impl<T: Real> Step<T> for Forward<'_, T> {
+    fn step(&self, block: &mut ForwardBlock<T>, active: usize, at: usize) {
+        let ForwardBlock { rows, hidden, sums, d_hidden: width, .. } = block;
+        self.recurrent.assign(active, (hidden, 0), (sums, 0));
+        for (index, row) in rows[..active].iter_mut().enumerate() {
+            simd::run(Activate {
+                gates: &mut row.gates[at * *width..][..*width],
+                sums: sums.row(index),
+                bias: &self.bias,
+                hidden: hidden.row_mut(index),
+                activation: self.activation,
+            });
+        }
+    }
+}
+
+struct Activate<'a, T> {
+    gates: &'a mut [T],
+    sums: &'a [T],
+    bias: &'a [T],
+    hidden: &'a mut [T],
+    activation: Activation,
+}
+
+impl<T: Real> Kernel for Activate<'_, T> {
+    #[inline(always)]
+    fn body<const FMA: bool>(self) {
+        let width = self.bias.len();
+        for first in (0..width).step_by(LANES) {
+            let lanes = LANES.min(width - first);
+            let mut h = load(&self.gates[first..], lanes);
+            let (sums, bias) = (load(&self.sums[first..], lanes), load(&self.bias[first..], lanes));
+            for lane in 0..LANES {
+                h[lane] = h[lane] + sums[lane] + bias[lane];
+            }
+            match self.activation {
+                Activation::Tanh => h.iter_mut().for_each(|h| *h = h.tanh::<FMA>()),
+                Activation::Relu => h.iter_mut().for_each(|h| {
+                    // Written so that a NaN goes through.
+                    *h = if *h < T::ZERO { T::ZERO } else { *h }
+                }),
+            }
+            store(&mut self.gates[first..], &h, lanes);
+            store(&mut self.hidden[first..], &h, lanes);
+        }
+    }
+}
+
+pub(super) struct Backward<'a, T> {
+    recurrent: Product<'a, T>,
+    activation: Activation,
+}
+
+impl<'a, T: Real> Backward<'a, T> {
+    pub(super) fn new(inputs: &'a Inputs<T>, activation: Activation) -> Self {
+        let transposed = inputs.weight_hidden().transposed();
+        Self { recurrent: Product::new(transposed, inputs.seq_length), activation }
+    }
+}
+
+impl<T: Real> StepBack<T> for Backward<'_, T> {
+    fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
+        let BackwardBlock { rows, d_hidden, d_sums, width, .. } = block;
+        for (index, row) in rows[..active].iter_mut().enumerate() {
+            simd::run(ActivateBack {
+                gates: &mut row.gates[at * *width..][..*width],
+                d_sums: d_sums.row_mut(index),
+                d_hidden: d_hidden.row(index),
+                activation: self.activation,
+            });
+        }
+        self.recurrent.assign(active, (d_sums, 0), (d_hidden, 0));
+    }
+}
+
+struct ActivateBack<'a, T> {
+    gates: &'a mut [T],
+    d_sums: &'a mut [T],
+    d_hidden: &'a [T],
+    activation: Activation,
+}
+
+impl<T: Real> Kernel for ActivateBack<'_, T> {
+    #[inline(always)]
+    fn body<const FMA: bool>(self) {
+        let width = self.d_hidden.len();
+        for first in (0..width).step_by(LANES) {
+            let lanes = LANES.min(width - first);
+            let (h, mut d) =
+                (load(&self.gates[first..], lanes), load(&self.d_hidden[first..], lanes));
+            for lane in 0..LANES {
+                let slope = match self.activation {
+                    Activation::Tanh => T::ONE - h[lane] * h[lane],
+                    Activation::Relu => {
+                        if h[lane] > T::ZERO {
+                            T::ONE
+                        } else {
+                            T::ZERO
+                        }
+                    }
+                };
+                d[lane] = d[lane] * slope;
+            }
+            store(&mut self.gates[first..], &d, lanes);
+            store(&mut self.d_sums[first..], &d, lanes);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The states of recurrent layers as something that training carries and generation picks rows from.
+
+use burn::tensor::{Device, Int, Tensor, TensorCreationOptions, TensorData};
+use emberline_core::{Cache, Carry};
+
+/// What a plain recurrent layer or a GRU keeps from one step to the next.
+#[derive(Clone, Debug)]
+pub struct HiddenState {
+    /// h, `[batch_size, d_hidden]`.
+    pub hidden: Tensor<2>,
+}
+
+/// What an LSTM keeps from one step to the next.
+#[derive(Clone, Debug)]
+pub struct LstmState {
+    /// h, `[batch_size, d_output]`.
+    pub hidden: Tensor<2>,
+    /// c, `[batch_size, d_hidden]`.
+    pub cell: Tensor<2>,
+}
+
+impl HiddenState {
+    /// The state at the start of a sequence.
+    pub fn zeros(
+        batch_size: usize,
+        d_hidden: usize,
+        options: impl Into<TensorCreationOptions>,
+    ) -> Self {
+        Self { hidden: Tensor::zeros([batch_size, d_hidden], options) }
+    }
+}
+
+impl LstmState {
+    /// The state at the start of a sequence.
+    pub fn zeros(
+        batch_size: usize,
+        d_output: usize,
+        d_hidden: usize,
+        options: impl Into<TensorCreationOptions>,
+    ) -> Self {
+        let options = options.into();
+        Self {
+            hidden: Tensor::zeros([batch_size, d_output], options.clone()),
+            cell: Tensor::zeros([batch_size, d_hidden], options),
+        }
+    }
+}
+
+impl Carry for HiddenState {
+    fn detach(self) -> Self {
+        Self { hidden: self.hidden.detach() }
+    }
+
+    fn to_data(&self) -> Vec<TensorData> {
+        vec![self.hidden.to_data()]
+    }
+
+    fn from_data(data: Vec<TensorData>, device: &Device) -> Option<Self> {
+        let [hidden] = <[TensorData; 1]>::try_from(data).ok()?;
+        Some(Self { hidden: matrix(hidden, device)? })
+    }
+}
+
+impl Carry for LstmState {
+    fn detach(self) -> Self {
+        Self { hidden: self.hidden.detach(), cell: self.cell.detach() }
+    }
+
+    fn to_data(&self) -> Vec<TensorData> {
+        vec![self.hidden.to_data(), self.cell.to_data()]
+    }
+
+    fn from_data(data: Vec<TensorData>, device: &Device) -> Option<Self> {
+        let [hidden, cell] = <[TensorData; 2]>::try_from(data).ok()?;
+        let state = Self { hidden: matrix(hidden, device)?, cell: matrix(cell, device)? };
+        (state.hidden.dims()[0] == state.cell.dims()[0]).then_some(state)
+    }
+}
+
+impl Cache for HiddenState {
+    fn select_rows(self, rows: &[usize]) -> Self {
+        let rows = row_indices(rows, &self.hidden.device());
+        Self { hidden: self.hidden.select(0, rows) }
+    }
+}
+
+impl Cache for LstmState {
+    fn select_rows(self, rows: &[usize]) -> Self {
+        let rows = row_indices(rows, &self.hidden.device());
+        Self { hidden: self.hidden.select(0, rows.clone()), cell: self.cell.select(0, rows) }
+    }
+}
+
+fn matrix(data: TensorData, device: &Device) -> Option<Tensor<2>> {
+    let options = (device, data.dtype());
+    (data.shape().rank() == 2).then(|| Tensor::from_data(data, options))
+}
+
+fn row_indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+    Tensor::from_data(rows.as_slice(), device)
+}
