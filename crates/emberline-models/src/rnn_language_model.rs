@@ -1,5 +1,6 @@
 //! The recurrent language model (Mikolov, Karafiát, Burget, Černocký, Khudanpur: "Recurrent neural network
-//! based language model", Interspeech 2010), with LSTM cells.
+//! based language model", Interspeech 2010), over the cell that its config names: the plain one of the paper, or
+//! its gated successors.
 //!
 //! Against n-gram models its memory has no fixed length: everything before is in the state, and the next
 //! token is scored from that state alone.
@@ -9,7 +10,8 @@ use burn::tensor::{Device, Tensor};
 use emberline_backend::{Embedding, Linear, LinearConfig};
 use emberline_checkpoint::Stored;
 use emberline_core::{Causal, Incremental, LanguageModel, Stream, TokenBatch, TokenEncoder};
-use emberline_recurrent::{Lstm, LstmConfig, LstmState, StackState, torch};
+pub use emberline_recurrent::CellKind;
+use emberline_recurrent::{AnyConfig, AnyStack, AnyState, StackState, torch};
 use serde::{Deserialize, Serialize};
 
 /// The sizes of a recurrent language model, as its config.json holds them.
@@ -42,35 +44,20 @@ pub enum ModelType {
     RnnLanguageModel,
 }
 
-/// The recurrent cell of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CellKind {
-    /// [`LstmCell`](emberline_recurrent::LstmCell).
-    Lstm,
-}
-
 /// Token vectors, recurrent layers, and a score for each token of the vocabulary.
 #[derive(Module, Debug)]
 pub struct RnnLanguageModel {
     /// `[vocab_size, d_embedding]`.
     pub embedding: Embedding,
     /// The layers.
-    pub recurrent: Lstm,
+    pub recurrent: AnyStack,
     /// `[d_hidden, vocab_size]`, with a bias.
     pub head: Linear,
 }
 
 impl RnnLanguageModelConfig {
-    /// Weights as torch draws those of `nn.Embedding`, `nn.LSTM` and `nn.Linear`.
+    /// Weights as torch draws those of `nn.Embedding`, its recurrent modules and `nn.Linear`.
     pub fn init(&self, random: Stream, device: &Device) -> RnnLanguageModel {
-        let CellKind::Lstm = self.cell;
-        let recurrent = LstmConfig {
-            d_input: self.d_embedding,
-            d_hidden: self.d_hidden,
-            n_layers: self.n_layers,
-            dropout: self.dropout,
-        };
         RnnLanguageModel {
             embedding: Embedding::init(
                 self.vocab_size,
@@ -79,9 +66,27 @@ impl RnnLanguageModelConfig {
                 random.named("embedding"),
                 device,
             ),
-            recurrent: recurrent.init(random.named("recurrent"), device),
+            recurrent: self.recurrent().init(random.named("recurrent"), device),
             head: LinearConfig::new(self.d_hidden, self.vocab_size)
                 .init(random.named("head"), device),
+        }
+    }
+
+    /// The parameters of the model, which is not made for it; `u64::MAX` if there are more.
+    pub fn parameter_count(&self) -> u64 {
+        let [vocab_size, d_embedding, d_hidden] =
+            [self.vocab_size, self.d_embedding, self.d_hidden].map(|size| size as u64);
+        let a_token = d_embedding.saturating_add(d_hidden).saturating_add(1);
+        self.recurrent().parameter_count().saturating_add(vocab_size.saturating_mul(a_token))
+    }
+
+    fn recurrent(&self) -> AnyConfig {
+        AnyConfig {
+            cell: self.cell,
+            d_input: self.d_embedding,
+            d_hidden: self.d_hidden,
+            n_layers: self.n_layers,
+            dropout: self.dropout,
         }
     }
 }
@@ -97,7 +102,7 @@ impl TokenEncoder for RnnLanguageModel {
 }
 
 impl Incremental for RnnLanguageModel {
-    type Cache = StackState<LstmState>;
+    type Cache = StackState<AnyState>;
 
     fn encode_from(
         &self,
@@ -123,12 +128,13 @@ impl LanguageModel for RnnLanguageModel {
 
 impl RnnLanguageModel {
     /// The name of a parameter in files: that of a torch module with the fields `embedding`
-    /// (`nn.Embedding`), `lstm` (`nn.LSTM`) and `head` (`nn.Linear`).
+    /// (`nn.Embedding`), `head` (`nn.Linear`), and `rnn` (`nn.RNN`), `gru` (`nn.GRU`) or `lstm` (`nn.LSTM`).
     pub fn stored_name(path: &str) -> Stored {
         match path.split_once('.') {
             Some(("recurrent", path)) => {
-                let Stored { name, transposed } = torch::lstm_name(path);
-                Stored { name: format!("lstm.{name}"), transposed }
+                let Stored { name, transposed } = torch::stored_name(path);
+                let field = torch::field_name(path);
+                Stored { name: format!("{field}.{name}"), transposed }
             }
             _ if path == "head.weight" => Stored::transposed(path),
             _ => Stored::same(path),
@@ -144,11 +150,14 @@ mod tests {
 
     use super::*;
 
-    fn config() -> RnnLanguageModelConfig {
+    const CELLS: [(CellKind, &str); 3] =
+        [(CellKind::Rnn, "rnn"), (CellKind::Gru, "gru"), (CellKind::Lstm, "lstm")];
+
+    fn config(cell: CellKind) -> RnnLanguageModelConfig {
         RnnLanguageModelConfig {
             model_type: ModelType::RnnLanguageModel,
             vocab_size: 11,
-            cell: CellKind::Lstm,
+            cell,
             d_embedding: 6,
             d_hidden: 9,
             n_layers: 2,
@@ -157,53 +166,60 @@ mod tests {
     }
 
     #[test]
-    fn the_laws_of_its_traits_hold() {
+    fn the_laws_of_its_traits_hold_with_every_cell() {
         let device = test_device();
-        let model = config().init(Stream::new(1), &device);
-        laws::causal(&model, &device);
-        laws::incremental(&model, &device);
-        laws::rows_are_independent(&model, &device);
+        for (cell, _) in CELLS {
+            let model = config(cell).init(Stream::new(1), &device);
+            laws::causal(&model, &device);
+            laws::incremental(&model, &device);
+            laws::rows_are_independent(&model, &device);
+        }
     }
 
     #[test]
-    fn its_parameters_are_those_of_the_layer_sizes() {
-        let model = config().init(Stream::new(1), &test_device());
-        let layer = |d_input: usize| 4 * 9 * (d_input + 9 + 2);
-        assert_eq!(parameter_count(&model), 11 * 6 + layer(6) + layer(9) + 9 * 11 + 11);
+    fn its_parameters_are_known_before_there_is_a_model() {
+        let layers = |gates: u64| gates * 9 * (6 + 9 + 2) + gates * 9 * (9 + 9 + 2);
+        for ((cell, _), gates) in CELLS.into_iter().zip([1, 3, 4]) {
+            let expected = 11 * 6 + layers(gates) + 9 * 11 + 11;
+            assert_eq!(config(cell).parameter_count(), expected);
+            let model = config(cell).init(Stream::new(1), &test_device());
+            assert_eq!(parameter_count(&model) as u64, expected);
+        }
     }
 
     #[test]
     fn every_parameter_has_a_torch_name_of_its_own() {
-        let model = config().init(Stream::new(1), &test_device());
-        let names: Vec<String> = parameters(&model)
-            .iter()
-            .map(|parameter| RnnLanguageModel::stored_name(&parameter.path).name)
-            .collect();
-        let layer = |l: usize| {
-            [
-                format!("lstm.weight_ih_l{l}"),
-                format!("lstm.weight_hh_l{l}"),
-                format!("lstm.bias_ih_l{l}"),
-                format!("lstm.bias_hh_l{l}"),
-            ]
-        };
-        let mut expected = vec!["embedding.weight".to_string()];
-        expected.extend(layer(0));
-        expected.extend(layer(1));
-        expected.extend(["head.weight".to_string(), "head.bias".to_string()]);
-        assert_eq!(names, expected);
+        for (cell, field) in CELLS {
+            let model = config(cell).init(Stream::new(1), &test_device());
+            let names: Vec<String> = parameters(&model)
+                .iter()
+                .map(|parameter| RnnLanguageModel::stored_name(&parameter.path).name)
+                .collect();
+            let layer = |l: usize| {
+                ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+                    .map(|parameter| format!("{field}.{parameter}_l{l}"))
+            };
+            let mut expected = vec!["embedding.weight".to_string()];
+            expected.extend(layer(0));
+            expected.extend(layer(1));
+            expected.extend(["head.weight".to_string(), "head.bias".to_string()]);
+            assert_eq!(names, expected);
+        }
     }
 
     #[test]
-    fn the_config_names_the_model_and_refuses_unknown_keys() {
-        let json = serde_json::to_value(config()).unwrap();
-        assert_eq!(json["model_type"], "rnn_language_model");
-        assert_eq!(
-            serde_json::from_value::<RnnLanguageModelConfig>(json.clone()).unwrap(),
-            config()
-        );
-        let mut unknown = json;
-        unknown["n_heads"] = 3.into();
-        assert!(serde_json::from_value::<RnnLanguageModelConfig>(unknown).is_err());
+    fn the_config_names_model_and_cell_and_refuses_unknown_keys() {
+        for (cell, name) in CELLS {
+            let json = serde_json::to_value(config(cell)).unwrap();
+            assert_eq!(json["model_type"], "rnn_language_model");
+            assert_eq!(json["cell"], name);
+            assert_eq!(
+                serde_json::from_value::<RnnLanguageModelConfig>(json.clone()).unwrap(),
+                config(cell)
+            );
+            let mut unknown = json;
+            unknown["n_heads"] = 3.into();
+            assert!(serde_json::from_value::<RnnLanguageModelConfig>(unknown).is_err());
+        }
     }
 }

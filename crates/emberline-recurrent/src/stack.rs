@@ -1,17 +1,21 @@
-//! Layers of cells: the input of a layer is the output of the one below.
+//! The deep network (Schmidhuber, 1992; Hihi and Bengio, 1995): the input of a layer is the output of the
+//! one below.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_backend::Dropout;
 use emberline_core::{Cache, Carry, Stream};
 
-use crate::cell::{RecurrentCell, RecurrentState};
+use crate::bidirectional::{Bidirectional, Merge};
+use crate::cell::RecurrentCell;
+use crate::layer::RecurrentLayer;
+use crate::state::RecurrentState;
 
 /// Several layers, with dropout between them.
 #[derive(Module, Debug)]
-pub struct Stack<C: RecurrentCell> {
+pub struct Stack<L: RecurrentLayer> {
     /// The layers, the one nearest to the input first.
-    pub layers: Vec<C>,
+    pub layers: Vec<L>,
     /// Applied to the outputs of every layer but the last.
     pub dropout: Dropout,
 }
@@ -23,12 +27,12 @@ pub struct StackState<S>(
     pub Vec<S>,
 );
 
-impl<C: RecurrentCell> Stack<C> {
+impl<L: RecurrentLayer> Stack<L> {
     /// Puts layers on top of each other.
     ///
     /// # Panics
     /// If there is no layer.
-    pub fn new(layers: Vec<C>, dropout: f64) -> Self {
+    pub fn new(layers: Vec<L>, dropout: f64) -> Self {
         assert!(!layers.is_empty(), "a stack has at least one layer");
         Self { layers, dropout: Dropout { probability: dropout } }
     }
@@ -40,19 +44,19 @@ impl<C: RecurrentCell> Stack<C> {
     ///
     /// # Shapes
     /// - input: `[batch_size, seq_length, d_input]`
-    /// - output: `[batch_size, seq_length, d_hidden]`, of the last layer
+    /// - output: `[batch_size, seq_length, d_output]`, of the last layer
     ///
     /// # Panics
-    /// If the state has another number of layers.
+    /// If the state has another number of layers, or as [`RecurrentLayer::sequence`].
     pub fn forward(
         &self,
         input: Tensor<3>,
-        state: Option<StackState<C::State>>,
+        state: Option<StackState<L::State>>,
         lengths: Option<&[usize]>,
         random: Option<Stream>,
-    ) -> (Tensor<3>, StackState<C::State>) {
+    ) -> (Tensor<3>, StackState<L::State>) {
         let [batch_size, ..] = input.dims();
-        let state = state.unwrap_or_else(|| self.zero_state(batch_size, &input.device()));
+        let state = state.unwrap_or_else(|| self.zero_state(batch_size));
         assert_eq!(state.0.len(), self.layers.len(), "a state for each layer");
         let mut hidden = input;
         let mut finals = Vec::with_capacity(self.layers.len());
@@ -67,10 +71,62 @@ impl<C: RecurrentCell> Stack<C> {
         (hidden, StackState(finals))
     }
 
-    /// The state at the start of a sequence.
-    pub fn zero_state(&self, batch_size: usize, device: &Device) -> StackState<C::State> {
-        StackState(self.layers.iter().map(|layer| layer.zero_state(batch_size, device)).collect())
+    /// The width of the output.
+    pub fn d_output(&self) -> usize {
+        self.last_layer().d_output()
     }
+
+    /// The state at the start of a sequence, on the device and of the element type of the weights.
+    pub fn zero_state(&self, batch_size: usize) -> StackState<L::State> {
+        StackState(self.layers.iter().map(|layer| layer.zero_state(batch_size)).collect())
+    }
+
+    /// What a final state says of a whole row, `[batch_size, d_output]`: the last layer's output at the
+    /// row's last valid step, and of a reverse direction at its first.
+    ///
+    /// # Panics
+    /// If the state has no layer.
+    pub fn last_output(&self, state: &StackState<L::State>) -> Tensor<2> {
+        self.last_layer().last_output(state.0.last().expect("a state for each layer"))
+    }
+
+    fn last_layer(&self) -> &L {
+        self.layers.last().expect("a stack has at least one layer")
+    }
+}
+
+/// Layers of cells that a function makes for a width of the input.
+pub(crate) fn layers<C: RecurrentCell>(
+    n_layers: usize,
+    d_input: usize,
+    random: Stream,
+    cell: impl Fn(usize, Stream) -> C,
+) -> Vec<C> {
+    let mut layers: Vec<C> = Vec::new();
+    for index in 0..n_layers {
+        let d_input = layers.last().map_or(d_input, RecurrentCell::d_output);
+        layers.push(cell(d_input, random.at(index as u64)));
+    }
+    layers
+}
+
+/// Bidirectional layers of cells that a function makes for a width of the input.
+pub(crate) fn bidirectional_layers<C: RecurrentCell>(
+    n_layers: usize,
+    d_input: usize,
+    merge: Merge,
+    random: Stream,
+    cell: impl Fn(usize, Stream) -> C,
+) -> Vec<Bidirectional<C>> {
+    let mut layers: Vec<Bidirectional<C>> = Vec::new();
+    for index in 0..n_layers {
+        let d_input = layers.last().map_or(d_input, RecurrentLayer::d_output);
+        let random = random.at(index as u64);
+        let forward = cell(d_input, random.named("forward"));
+        let reverse = cell(d_input, random.named("reverse"));
+        layers.push(Bidirectional { forward, reverse, merge });
+    }
+    layers
 }
 
 impl<S: RecurrentState> Carry for StackState<S> {
@@ -109,7 +165,7 @@ mod tests {
         let device = test_device();
         let input = Tensor::<3>::ones([2, 3, 4], &device);
         let outputs = |n_layers: usize, dropout: f64, random: Option<Stream>| {
-            let config = LstmConfig { d_input: 4, d_hidden: 5, n_layers, dropout };
+            let config = LstmConfig { dropout, ..LstmConfig::new(4, 5, n_layers) };
             let stack = config.init(Stream::new(0), &device);
             stack.forward(input.clone(), None, None, random).0.into_data()
         };
@@ -122,8 +178,7 @@ mod tests {
     #[test]
     fn a_state_survives_as_data_and_its_rows_can_be_picked() {
         let device = test_device();
-        let config = LstmConfig { d_input: 4, d_hidden: 5, n_layers: 2, dropout: 0.0 };
-        let stack = config.init(Stream::new(0), &device);
+        let stack = LstmConfig::new(4, 5, 2).init(Stream::new(0), &device);
         let values = Stream::new(1).normals(2 * 3 * 4, 1.0);
         let input = Tensor::<3>::from_data(TensorData::new(values, [2, 3, 4]), &device);
         let (_, state) = stack.forward(input, None, None, None);
@@ -135,5 +190,28 @@ mod tests {
         let expected = state.0[1].cell.clone().slice([1..2, 0..5]).into_data();
         assert_eq!(picked.0[1].cell.clone().slice([1..2, 0..5]).into_data(), expected);
         assert_eq!(picked.0[1].cell.dims(), [3, 5]);
+    }
+
+    #[test]
+    fn what_a_final_state_says_is_the_last_layers_output_at_the_end_of_each_row() {
+        let device = test_device();
+        let stack = LstmConfig::new(4, 5, 2).init(Stream::new(0), &device);
+        let values = Stream::new(1).normals(2 * 3 * 4, 1.0);
+        let input = Tensor::<3>::from_data(TensorData::new(values, [2, 3, 4]), &device);
+        let (outputs, state) = stack.forward(input, None, Some(&[2, 3]), None);
+        let last = stack.last_output(&state).into_data();
+        let expected = [(0, 1), (1, 2)]
+            .map(|(row, step)| outputs.clone().slice([row..row + 1, step..step + 1]));
+        let expected = Tensor::cat(expected.to_vec(), 0).reshape([2, 5]);
+        assert_eq!(last, expected.into_data());
+    }
+
+    #[test]
+    #[should_panic(expected = "a state for each layer")]
+    fn a_state_of_another_depth_is_refused() {
+        let device = test_device();
+        let [deep, flat] =
+            [2, 1].map(|n_layers| LstmConfig::new(4, 5, n_layers).init(Stream::new(0), &device));
+        deep.forward(Tensor::zeros([1, 2, 4], &device), Some(flat.zero_state(1)), None, None);
     }
 }

@@ -26,7 +26,7 @@ fn gpu() -> Option<Device> {
 
 /// The outputs of a deep LSTM over a sequence, its last states, and the gradients of its weights and input.
 fn lstm_values(device: &Device) -> Vec<TensorData> {
-    let config = LstmConfig { d_input: 5, d_hidden: 7, n_layers: 2, dropout: 0.0 };
+    let config = LstmConfig::new(5, 7, 2);
     let lstm = config.init(Stream::new(1), device);
     let numbers = Stream::new(2).normals(3 * 6 * 5, 1.0);
     let input = Tensor::<3>::from_data(TensorData::new(numbers, [3, 6, 5]), device).require_grad();
