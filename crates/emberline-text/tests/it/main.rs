@@ -1,6 +1,7 @@
 //! The crate on the committed texts.
 
 mod datasets;
+mod labelled;
 mod one_hot;
 mod tokenizers;
 

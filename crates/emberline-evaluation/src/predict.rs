@@ -1,0 +1,146 @@
+//! What a model predicts.
+
+use burn::tensor::{Device, Tensor};
+use emberline_core::task::{Row, Token};
+use emberline_core::{TaskModel, TokenBatch};
+
+/// The class with the highest score of each row.
+///
+/// Rows may differ in length; those of about one length are read together, `batch_size` at a time. The
+/// model is one on the plain device `device`: [`valid()`](burn::module::Module::valid) of a model in training.
+///
+/// # Panics
+/// If a row is empty, or `batch_size` is 0.
+pub fn predict_rows<M: TaskModel<Item = Row>>(
+    model: &M,
+    rows: &[&[u32]],
+    batch_size: usize,
+    device: &Device,
+) -> Vec<u32> {
+    let classes = predict(model, rows, batch_size, device, |_| 1);
+    classes.into_iter().map(|classes| classes[0]).collect()
+}
+
+/// The class with the highest score of each token of each row.
+///
+/// Batches, device and panics are those of [`predict_rows`].
+pub fn predict_tokens<M: TaskModel<Item = Token>>(
+    model: &M,
+    rows: &[&[u32]],
+    batch_size: usize,
+    device: &Device,
+) -> Vec<Vec<u32>> {
+    predict(model, rows, batch_size, device, <[u32]>::len)
+}
+
+/// The classes of each row, of which there are `n_items`.
+fn predict<M: TaskModel>(
+    model: &M,
+    rows: &[&[u32]],
+    batch_size: usize,
+    device: &Device,
+    n_items: impl Fn(&[u32]) -> usize,
+) -> Vec<Vec<u32>> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|row| rows[*row].len());
+    let mut predicted = vec![Vec::new(); rows.len()];
+    for indices in order.chunks(batch_size) {
+        let batch: Vec<&[u32]> = indices.iter().map(|index| rows[*index]).collect();
+        let logits = model.logits(&TokenBatch::padded(&batch, device));
+        let mut classes = best(logits).into_iter();
+        for (index, row) in indices.iter().zip(&batch) {
+            predicted[*index].extend(classes.by_ref().take(n_items(row)));
+        }
+    }
+    predicted
+}
+
+/// The class with the highest score of each item; of equal scores, the first.
+fn best(logits: Tensor<2>) -> Vec<u32> {
+    let [n_items, _] = logits.dims();
+    logits
+        .argmax(1)
+        .reshape([n_items])
+        .into_data()
+        .iter::<i64>()
+        .map(|class| class as u32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+
+    const N_CLASSES: usize = 10;
+
+    /// The class of a token is its id plus its row's length.
+    struct IdPlusLength;
+
+    /// The class of a row is the last digit of its sum.
+    struct LastDigitOfSum;
+
+    fn rows_of(batch: &TokenBatch) -> Vec<Vec<usize>> {
+        let [_, seq_length] = batch.dims();
+        let ids: Vec<i64> = batch.tokens.to_data().iter().collect();
+        let rows = ids.chunks(seq_length).enumerate().map(|(row, ids)| {
+            let length = batch.lengths.as_ref().map_or(seq_length, |lengths| lengths[row]);
+            ids[..length].iter().map(|id| *id as usize).collect()
+        });
+        rows.collect()
+    }
+
+    fn one_hot(classes: &[usize]) -> Tensor<2> {
+        let row = |class: &usize| {
+            let mut row = [0.0f32; N_CLASSES];
+            row[*class] = 1.0;
+            Tensor::<2>::from_data([row], &test_device())
+        };
+        Tensor::cat(classes.iter().map(row).collect(), 0)
+    }
+
+    impl TaskModel for IdPlusLength {
+        type Item = Token;
+
+        fn logits(&self, batch: &TokenBatch) -> Tensor<2> {
+            let rows = rows_of(batch);
+            let classes =
+                rows.iter().flat_map(|row| row.iter().map(|id| id + row.len()).collect::<Vec<_>>());
+            one_hot(&classes.collect::<Vec<_>>())
+        }
+
+        fn n_classes(&self) -> usize {
+            N_CLASSES
+        }
+    }
+
+    impl TaskModel for LastDigitOfSum {
+        type Item = Row;
+
+        fn logits(&self, batch: &TokenBatch) -> Tensor<2> {
+            let sums = rows_of(batch).into_iter().map(|row| row.iter().sum::<usize>() % 10);
+            one_hot(&sums.collect::<Vec<_>>())
+        }
+
+        fn n_classes(&self) -> usize {
+            N_CLASSES
+        }
+    }
+
+    #[test]
+    fn predictions_come_in_the_order_of_the_rows_whatever_the_batches() {
+        let rows: [&[u32]; 4] = [&[1, 2, 3], &[4], &[5, 6], &[2]];
+        for batch_size in 1..=5 {
+            let tokens = predict_tokens(&IdPlusLength, &rows, batch_size, &test_device());
+            assert_eq!(tokens, [vec![4, 5, 6], vec![5], vec![7, 8], vec![3]]);
+            let classes = predict_rows(&LastDigitOfSum, &rows, batch_size, &test_device());
+            assert_eq!(classes, [6, 4, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn no_row_has_no_prediction() {
+        assert!(predict_rows(&LastDigitOfSum, &[], 3, &test_device()).is_empty());
+    }
+}

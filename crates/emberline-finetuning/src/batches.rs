@@ -1,0 +1,208 @@
+//! Labelled examples as padded batches.
+
+use std::cell::RefCell;
+
+use burn::tensor::{Device, Int, Tensor};
+use emberline_core::{Stream, TokenBatch};
+use emberline_text::{Example, TextError, length_batches};
+use emberline_training::Data;
+
+/// Padded rows, and the labels of what is scored in them.
+#[derive(Clone, Debug)]
+pub struct LabelledBatch {
+    /// What the model reads, `[batch_size, seq_length]`.
+    pub tokens: TokenBatch,
+    /// What is right: `[batch_size]` of rows, or `[n_tokens]` of the valid tokens, row after row.
+    pub labels: Tensor<1, Int>,
+}
+
+impl LabelledBatch {
+    /// The batch of some examples, as long as the longest of them.
+    ///
+    /// # Panics
+    /// If there is no example, or one has no token.
+    pub fn new(examples: &[&Example], device: &Device) -> Self {
+        let rows: Vec<&[u32]> = examples.iter().map(|example| &example.tokens[..]).collect();
+        let labels = examples.iter().flat_map(|example| &example.labels);
+        let labels: Vec<i32> = labels.map(|label| *label as i32).collect();
+        Self {
+            tokens: TokenBatch::padded(&rows, device),
+            labels: Tensor::from_data(labels.as_slice(), device),
+        }
+    }
+}
+
+/// Labelled examples to train and to validate on. In each epoch every training example comes once, rows of
+/// about one length together.
+#[derive(Clone, Debug)]
+pub struct LabelledBatches {
+    training: Vec<Example>,
+    lengths: Vec<usize>,
+    validation: Vec<Example>,
+    batch_size: usize,
+    random: Stream,
+    device: Device,
+    /// The epoch of the last update that was asked for and the rows of its batches, which serve all its
+    /// updates.
+    epoch: RefCell<Option<(u64, Vec<Vec<usize>>)>>,
+}
+
+impl LabelledBatches {
+    /// Batches of `batch_size` examples; the order of training is that of `random`, and of validation the one
+    /// given.
+    ///
+    /// # Errors
+    /// [`TextError::NoExample`] if there is nothing to train or to validate on, [`TextError::ZeroSize`].
+    pub fn new(
+        training: Vec<Example>,
+        validation: Vec<Example>,
+        batch_size: usize,
+        random: Stream,
+        device: &Device,
+    ) -> Result<Self, TextError> {
+        if batch_size == 0 {
+            return Err(TextError::ZeroSize { name: "batch_size" });
+        }
+        for (name, examples) in
+            [("the training part", &training), ("the validation part", &validation)]
+        {
+            if examples.is_empty() {
+                return Err(TextError::NoExample { name: name.to_string() });
+            }
+        }
+        let lengths = training.iter().map(|example| example.tokens.len()).collect();
+        // Tokens need no gradient, and the model of a validation is on the plain device.
+        let device = device.clone().inner();
+        let epoch = RefCell::new(None);
+        Ok(Self { training, lengths, validation, batch_size, random, device, epoch })
+    }
+
+    fn batches(&self, epoch: u64) -> Vec<Vec<usize>> {
+        length_batches(&self.lengths, self.batch_size, self.random.at(epoch))
+    }
+}
+
+impl Data for LabelledBatches {
+    type Batch = LabelledBatch;
+
+    fn update(&self, step: u64) -> Vec<LabelledBatch> {
+        let (epoch, index) = (step / self.updates_per_epoch(), step % self.updates_per_epoch());
+        let mut known = self.epoch.borrow_mut();
+        if known.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            *known = Some((epoch, self.batches(epoch)));
+        }
+        let (_, batches) = known.as_ref().expect("the batches of this epoch are known");
+        let rows = &batches[index as usize];
+        let examples: Vec<&Example> = rows.iter().map(|row| &self.training[*row]).collect();
+        vec![LabelledBatch::new(&examples, &self.device)]
+    }
+
+    fn starts_afresh(&self, _step: u64) -> bool {
+        true
+    }
+
+    fn validation(&self) -> impl Iterator<Item = LabelledBatch> {
+        self.validation
+            .chunks(self.batch_size)
+            .map(|examples| LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), &self.device))
+    }
+
+    fn updates_per_epoch(&self) -> u64 {
+        self.training.len().div_ceil(self.batch_size) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+
+    /// The example at an index: that many tokens and one more, all with its number, and its number as label.
+    fn examples(numbers: std::ops::Range<u32>) -> Vec<Example> {
+        let example = |number: u32| Example {
+            tokens: vec![number; number as usize % 7 + 1],
+            labels: vec![number],
+        };
+        numbers.map(example).collect()
+    }
+
+    fn batches(batch_size: usize) -> LabelledBatches {
+        let device = test_device().autodiff();
+        LabelledBatches::new(examples(0..10), examples(10..15), batch_size, Stream::new(1), &device)
+            .unwrap()
+    }
+
+    fn ids<const D: usize>(tensor: &Tensor<D, Int>) -> Vec<u32> {
+        tensor.to_data().iter::<i32>().map(|id| id as u32).collect()
+    }
+
+    fn labels_of_epoch(data: &LabelledBatches, epoch: u64) -> Vec<u32> {
+        let steps = epoch * data.updates_per_epoch()..(epoch + 1) * data.updates_per_epoch();
+        steps.flat_map(|step| ids(&data.update(step)[0].labels)).collect()
+    }
+
+    #[test]
+    fn an_epoch_is_every_example_once_in_an_order_of_its_own() {
+        let data = batches(4);
+        assert_eq!(data.updates_per_epoch(), 3);
+        let (first, second) = (labels_of_epoch(&data, 0), labels_of_epoch(&data, 1));
+        assert_ne!(first, second);
+        assert_eq!(first, labels_of_epoch(&batches(4), 0));
+        for mut labels in [first, second] {
+            labels.sort_unstable();
+            assert_eq!(labels, (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_update_is_the_same_whichever_was_asked_for_before() {
+        let data = batches(4);
+        let forward: Vec<_> = (0..9).map(|step| ids(&data.update(step)[0].labels)).collect();
+        let mut backward: Vec<_> =
+            (0..9).rev().map(|step| ids(&data.update(step)[0].labels)).collect();
+        backward.reverse();
+        assert_eq!(forward, backward);
+    }
+
+    #[test]
+    fn labels_stay_with_their_rows() {
+        let data = batches(3);
+        for step in 0..8 {
+            let [batch] = &data.update(step)[..] else { panic!("one batch an update") };
+            let [batch_size, seq_length] = batch.tokens.dims();
+            let (tokens, labels) = (ids(&batch.tokens.tokens), ids(&batch.labels));
+            assert_eq!(labels.len(), batch_size);
+            for (row, label) in tokens.chunks(seq_length).zip(labels) {
+                let length = label as usize % 7 + 1;
+                assert!(row[..length].iter().all(|token| *token == label), "{row:?} of {label}");
+                assert!(row[length..].iter().all(|token| *token == 0), "{row:?} of {label}");
+            }
+        }
+    }
+
+    #[test]
+    fn validation_is_in_order_and_to_the_end() {
+        let validation: Vec<_> = batches(2).validation().collect();
+        let labels: Vec<Vec<u32>> = validation.iter().map(|batch| ids(&batch.labels)).collect();
+        assert_eq!(labels, [vec![10, 11], vec![12, 13], vec![14]]);
+        assert_eq!(validation[1].tokens.lengths, Some(vec![6, 7]));
+    }
+
+    #[test]
+    fn nothing_to_train_or_validate_on_and_batches_of_nothing_are_errors() {
+        let new = |training, validation, batch_size| {
+            let random = Stream::new(1);
+            LabelledBatches::new(training, validation, batch_size, random, &test_device())
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(new(Vec::new(), examples(0..1), 1), "the training part has no example");
+        assert_eq!(new(examples(0..1), Vec::new(), 1), "the validation part has no example");
+        assert_eq!(
+            new(examples(0..1), examples(0..1), 0),
+            "batch_size is 0, but must be at least 1"
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! The objectives with the trainer on whole models: they learn what they can, and only that.
+
+use std::sync::atomic::AtomicBool;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use emberline_backend::test_device;
+use emberline_checkpoint::CheckpointError;
+use emberline_core::{Stream, TaskModel};
+use emberline_evaluation::{predict_rows, predict_tokens};
+use emberline_finetuning::{Classification, LabelledBatch, LabelledBatches, TokenClassification};
+use emberline_models::recurrent_classifier::{self, RecurrentClassifierConfig};
+use emberline_models::recurrent_tagger::{self, RecurrentTaggerConfig};
+use emberline_recurrent::{AnyConfig, AnyStack, CellKind, Merge};
+use emberline_text::Example;
+use emberline_training::{
+    AdamWConfig, ModelFiles, Objective, OptimizerConfig, Schedule, Trainer, TrainingConfig,
+};
+use serde_json::Value;
+
+const VOCAB_SIZE: usize = 6;
+
+/// Trains a model for some updates of 16 examples, and gives it back without its history.
+fn train<M, O>(model: M, objective: &O, examples: &[Example], steps: u64, device: &Device) -> M
+where
+    M: Module,
+    O: Objective<M, Batch = LabelledBatch>,
+{
+    let config = TrainingConfig {
+        steps,
+        seed: 1,
+        optimizer: OptimizerConfig::AdamW(AdamWConfig::default()),
+        schedule: Schedule::Constant { learning_rate: 0.02, warmup_steps: 0 },
+        max_grad_norm: Some(1.0),
+        log_every: steps,
+        evaluate_every: steps,
+        checkpoint_every: steps,
+        keep_checkpoints: 1,
+        early_stopping: None,
+    };
+    let (training, validation) = (examples.to_vec(), examples[..4].to_vec());
+    let data = LabelledBatches::new(training, validation, 16, Stream::new(2), device).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // The model is not read again.
+    let save = |_: &M, _: &std::path::Path| Ok::<_, CheckpointError>(());
+    let load = |model: M, _: &std::path::Path| Ok::<_, CheckpointError>(model);
+    let trainer = Trainer {
+        config: &config,
+        objective,
+        data: &data,
+        optimizer: None,
+        device,
+        directory: directory.path(),
+        files: ModelFiles { save: &save, load: &load },
+        identity: &Value::Null,
+        observer: &mut (),
+        interrupt: &AtomicBool::new(false),
+    };
+    trainer.start(model).unwrap().model.valid()
+}
+
+/// Rows of 1 to 9 random tokens, with labels by a rule.
+fn examples(seed: u64, rule: impl Fn(&[u32]) -> Vec<u32>) -> Vec<Example> {
+    (0..200)
+        .map(|row| {
+            let random = Stream::new(seed).at(row);
+            let length = 1 + random.below(0, 9) as u64;
+            let tokens: Vec<u32> =
+                (1..=length).map(|token| random.below(token, VOCAB_SIZE) as u32).collect();
+            Example { labels: rule(&tokens), tokens }
+        })
+        .collect()
+}
+
+/// The part of the labels that were predicted.
+fn accuracy(examples: &[Example], predicted: &[Vec<u32>]) -> f64 {
+    let right = examples.iter().zip(predicted).flat_map(|(example, predicted)| {
+        assert_eq!(example.labels.len(), predicted.len());
+        example.labels.iter().zip(predicted).map(|(label, predicted)| label == predicted)
+    });
+    let right: Vec<bool> = right.collect();
+    right.iter().filter(|right| **right).count() as f64 / right.len() as f64
+}
+
+fn rows(examples: &[Example]) -> Vec<&[u32]> {
+    examples.iter().map(|example| &example.tokens[..]).collect()
+}
+
+#[test]
+fn a_classifier_learns_which_rows_hold_a_token() {
+    let rule = |tokens: &[u32]| vec![u32::from(tokens.contains(&0))];
+    let device = test_device().autodiff();
+    let config = RecurrentClassifierConfig {
+        model_type: recurrent_classifier::ModelType::default(),
+        vocab_size: VOCAB_SIZE,
+        n_classes: 2,
+        cell: CellKind::Gru,
+        merge: Merge::Sum,
+        d_embedding: 8,
+        d_hidden: 16,
+        n_layers: 1,
+        dropout: 0.0,
+    };
+    let model = config.init(Stream::new(1), &device);
+    let model = train(model, &Classification, &examples(1, rule), 200, &device);
+    let unseen = examples(2, rule);
+    let predicted = predict_rows(&model, &rows(&unseen), 32, &test_device());
+    let predicted: Vec<Vec<u32>> = predicted.into_iter().map(|class| vec![class]).collect();
+    assert_eq!(accuracy(&unseen, &predicted), 1.0);
+}
+
+/// Whether the token after each is 0: no reader that only goes forward can know.
+fn next_is_zero(tokens: &[u32]) -> Vec<u32> {
+    let next = tokens[1..].iter().map(|token| u32::from(*token == 0));
+    next.chain([0]).collect()
+}
+
+fn tagger_accuracy<M>(model: M, device: &Device) -> f64
+where
+    M: Module + TaskModel<Item = emberline_core::task::Token>,
+{
+    let model = train(model, &TokenClassification, &examples(1, next_is_zero), 150, device);
+    let unseen = examples(2, next_is_zero);
+    accuracy(&unseen, &predict_tokens(&model, &rows(&unseen), 32, &test_device()))
+}
+
+#[test]
+fn a_tagger_learns_a_rule_about_the_token_to_come() {
+    let device = test_device().autodiff();
+    let config = RecurrentTaggerConfig {
+        model_type: recurrent_tagger::ModelType::default(),
+        vocab_size: VOCAB_SIZE,
+        n_classes: 2,
+        cell: CellKind::Lstm,
+        merge: Merge::Sum,
+        d_embedding: 8,
+        d_hidden: 8,
+        n_layers: 1,
+        dropout: 0.0,
+    };
+    assert_eq!(tagger_accuracy(config.init(Stream::new(1), &device), &device), 1.0);
+}
+
+/// The tagger with one direction only.
+#[derive(Module, Debug)]
+struct ForwardTagger {
+    embedding: emberline_backend::Embedding,
+    recurrent: AnyStack,
+    head: emberline_backend::Linear,
+}
+
+impl TaskModel for ForwardTagger {
+    type Item = emberline_core::task::Token;
+
+    fn logits(&self, batch: &emberline_core::TokenBatch) -> burn::tensor::Tensor<2> {
+        let vectors = self.embedding.forward(batch.tokens.clone());
+        let (hidden, _) = self.recurrent.forward(vectors, None, batch.lengths.as_deref(), None);
+        self.head.forward(batch.valid(hidden))
+    }
+
+    fn n_classes(&self) -> usize {
+        2
+    }
+}
+
+#[test]
+fn a_tagger_that_only_reads_forward_cannot_learn_it() {
+    let device = test_device().autodiff();
+    let random = Stream::new(1);
+    let recurrent =
+        AnyConfig { cell: CellKind::Lstm, d_input: 8, d_hidden: 8, n_layers: 1, dropout: 0.0 };
+    let model = ForwardTagger {
+        embedding: emberline_backend::Embedding::init(
+            VOCAB_SIZE,
+            8,
+            1.0,
+            random.named("embedding"),
+            &device,
+        ),
+        recurrent: recurrent.init(random.named("recurrent"), &device),
+        head: emberline_backend::LinearConfig::new(8, 2).init(random.named("head"), &device),
+    };
+    let always_no: Vec<Vec<u32>> =
+        examples(2, next_is_zero).iter().map(|row| vec![0; row.tokens.len()]).collect();
+    let of_always_no = accuracy(&examples(2, next_is_zero), &always_no);
+    let accuracy = tagger_accuracy(model, &device);
+    assert!(accuracy < of_always_no + 0.03, "{accuracy}, and {of_always_no} without a model");
+}
