@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod laws;
 pub mod loss;
+pub mod mask;
 pub mod model;
 pub mod parameters;
 pub mod random;

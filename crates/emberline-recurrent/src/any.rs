@@ -225,10 +225,10 @@ impl CellState for AnyState {
         }
     }
 
-    fn where_alive(self, before: Self, alive: Tensor<2, Bool>) -> Self {
+    fn unless_ended(self, before: Self, ended: Tensor<2, Bool>) -> Self {
         match self {
-            Self::Hidden(state) => Self::Hidden(state.where_alive(before.into_hidden(), alive)),
-            Self::Lstm(state) => Self::Lstm(state.where_alive(before.into_lstm(), alive)),
+            Self::Hidden(state) => Self::Hidden(state.unless_ended(before.into_hidden(), ended)),
+            Self::Lstm(state) => Self::Lstm(state.unless_ended(before.into_lstm(), ended)),
         }
     }
 }
@@ -336,6 +336,27 @@ mod tests {
             let row = back.clone().select_rows(&[2]).0[1].hidden();
             assert_eq!(row.into_data(), back.0[1].hidden().narrow(0, 2, 1).into_data());
             assert!(StackState::<AnyState>::from_data(data[1..].to_vec(), &device).is_none());
+        }
+    }
+
+    #[test]
+    fn padding_that_is_not_a_number_stays_where_it_is() {
+        let device = test_device().autodiff();
+        for kind in KINDS {
+            let stack = config(kind).init_bidirectional(Merge::Sum, Stream::new(1), &device);
+            let results = |padding: f32| {
+                let input = numbers(&device).slice_fill([1..2, 2..4], padding).require_grad();
+                let (outputs, state) = stack.forward(input.clone(), None, Some(&[4, 2, 3]), None);
+                let loss = outputs.clone().sum() + stack.last_output(&state).sum();
+                let gradients = loss.backward();
+                let (AnyCell::Lstm(LstmCell { weight_input, .. })
+                | AnyCell::Gru(GruCell { weight_input, .. })
+                | AnyCell::Rnn(RnnCell { weight_input, .. })) = &stack.layers[0].reverse;
+                let weight = weight_input.val().grad(&gradients).unwrap();
+                let input = input.grad(&gradients).unwrap();
+                [outputs.into_data(), weight.into_data(), input.into_data()]
+            };
+            assert_eq!(results(f32::NAN), results(0.0), "{kind:?}");
         }
     }
 

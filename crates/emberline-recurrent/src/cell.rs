@@ -1,9 +1,9 @@
 //! What every recurrent cell has in common: a step, and that step over a sequence.
 
 use burn::module::{Module, ModuleDisplay, Param};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use emberline_backend::recurrent::{Direction, Reading};
-use emberline_core::{Carry, Stream};
+use emberline_core::{Carry, Stream, mask};
 
 use crate::state::CellState;
 
@@ -63,7 +63,17 @@ pub fn unroll<C: RecurrentCell>(
 ) -> (Tensor<3>, C::State) {
     let [batch_size, seq_length, d_input] = input.dims();
     assert!(seq_length > 0, "a sequence has at least one step, not {:?}", input.dims());
-    check_lengths(reading.lengths, batch_size, seq_length);
+    let padding = reading.lengths.map(|lengths| {
+        assert_eq!(lengths.len(), batch_size, "one length for each row");
+        mask::padding(lengths, seq_length, &input.device().inner()).unsqueeze_dim::<3>(2) // [batch_size, seq_length, 1]
+    });
+    // Whatever stands in the padding: steps over it are taken, and must leave no trace.
+    let input = match &padding {
+        Some(padding) => {
+            input.mask_fill(padding.clone().expand([batch_size, seq_length, d_input]), 0.0)
+        }
+        None => input,
+    };
     let mut outputs = Vec::with_capacity(seq_length);
     for index in 0..seq_length {
         let position = match reading.direction {
@@ -72,15 +82,12 @@ pub fn unroll<C: RecurrentCell>(
         };
         let input = input.clone().narrow(1, position, 1).reshape([batch_size, d_input]);
         let (mut output, next) = cell.step(input, state.clone());
-        state = match reading.lengths {
+        state = match &padding {
             None => next,
-            Some(lengths) => {
-                let alive: Vec<bool> = lengths.iter().map(|length| position < *length).collect();
-                let alive = TensorData::new(alive, [batch_size, 1]);
-                let alive = Tensor::<2, Bool>::from_data(alive, &output.device().inner());
-                let zeros = output.zeros_like();
-                output = zeros.mask_where(alive.clone().expand(output.dims()), output);
-                next.where_alive(state, alive)
+            Some(padding) => {
+                let ended = padding.clone().narrow(1, position, 1).squeeze_dim::<2>(1);
+                output = output.clone().mask_fill(ended.clone().expand(output.dims()), 0.0);
+                next.unless_ended(state, ended)
             }
         };
         outputs.push(output);
@@ -89,17 +96,6 @@ pub fn unroll<C: RecurrentCell>(
         outputs.reverse();
     }
     (Tensor::stack(outputs, 1), state)
-}
-
-fn check_lengths(lengths: Option<&[usize]>, batch_size: usize, seq_length: usize) {
-    let Some(lengths) = lengths else { return };
-    assert_eq!(lengths.len(), batch_size, "one length for each row");
-    for length in lengths {
-        assert!(
-            (1..=seq_length).contains(length),
-            "a row of length {length} in a batch of length {seq_length}"
-        );
-    }
 }
 
 /// A parameter as torch draws all those of its recurrent modules: uniform in `±1/√d_hidden`.
@@ -248,6 +244,22 @@ mod tests {
         let expected = [[[101.5f32], [101.0], [0.0]], [[228.0], [224.0], [216.0]]];
         assert_eq!(outputs, TensorData::from(expected));
         assert_eq!(state, TensorData::from([[101.5f32], [228.0]]));
+    }
+
+    #[test]
+    fn padding_that_is_not_a_number_stays_where_it_is() {
+        let device = test_device().autodiff();
+        let cell = RunningSum::new(None, &device);
+        let input = numbers(&device).slice_fill([0..1, 1..3], f32::NAN);
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let reading = Reading { lengths: Some(&[1, 3]), direction };
+            let (outputs, _) = cell.sequence(input.clone(), cell.zero_state(2), reading);
+            let outputs = outputs.sum();
+            let gradient = cell.scale.val().grad(&outputs.backward()).unwrap();
+            let total = gradient.into_scalar::<f32>() * 0.5;
+            assert_eq!(outputs.into_scalar::<f32>(), total);
+            assert!(total.is_finite());
+        }
     }
 
     #[test]

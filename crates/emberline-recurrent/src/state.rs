@@ -20,11 +20,11 @@ pub trait CellState: RecurrentState {
     /// h, `[batch_size, d_output]`: the output of the step that led here.
     fn hidden(&self) -> Tensor<2>;
 
-    /// `self` in the rows that are alive, `before` in the others.
+    /// `before` in the rows that have ended, `self` in the others.
     ///
     /// # Shapes
-    /// - alive: `[batch_size, 1]`
-    fn where_alive(self, before: Self, alive: Tensor<2, Bool>) -> Self;
+    /// - ended: `[batch_size, 1]`
+    fn unless_ended(self, before: Self, ended: Tensor<2, Bool>) -> Self;
 }
 
 impl RecurrentState for HiddenState {
@@ -36,8 +36,8 @@ impl CellState for HiddenState {
         self.hidden.clone()
     }
 
-    fn where_alive(self, before: Self, alive: Tensor<2, Bool>) -> Self {
-        Self { hidden: select(self.hidden, before.hidden, alive) }
+    fn unless_ended(self, before: Self, ended: Tensor<2, Bool>) -> Self {
+        Self { hidden: either(self.hidden, before.hidden, ended) }
     }
 }
 
@@ -50,15 +50,15 @@ impl CellState for LstmState {
         self.hidden.clone()
     }
 
-    fn where_alive(self, before: Self, alive: Tensor<2, Bool>) -> Self {
+    fn unless_ended(self, before: Self, ended: Tensor<2, Bool>) -> Self {
         Self {
-            hidden: select(self.hidden, before.hidden, alive.clone()),
-            cell: select(self.cell, before.cell, alive),
+            hidden: either(self.hidden, before.hidden, ended.clone()),
+            cell: either(self.cell, before.cell, ended),
         }
     }
 }
 
-fn select(alive_values: Tensor<2>, other_values: Tensor<2>, alive: Tensor<2, Bool>) -> Tensor<2> {
-    let alive = alive.expand(alive_values.dims());
-    other_values.mask_where(alive, alive_values)
+fn either(going_on: Tensor<2>, before: Tensor<2>, ended: Tensor<2, Bool>) -> Tensor<2> {
+    let ended = ended.expand(going_on.dims());
+    going_on.mask_where(ended, before)
 }
