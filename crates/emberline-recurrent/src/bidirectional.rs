@@ -142,11 +142,13 @@ impl<S: CellState> Cache for BidirectionalState<S> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Tolerance;
+    use emberline_backend::recurrent::LstmState;
     use emberline_backend::test_device;
     use emberline_core::Stream;
 
     use super::*;
-    use crate::{GruConfig, LstmConfig, RnnConfig};
+    use crate::{GruConfig, LstmConfig, RnnConfig, StackState};
 
     fn numbers(shape: [usize; 3], device: &Device) -> Tensor<3> {
         let values = Stream::new(1).normals(shape.iter().product(), 1.0);
@@ -195,7 +197,7 @@ mod tests {
             let (expected, last) =
                 RecurrentCell::sequence(&layer.reverse, row_input, zeros, Reading::default());
             let found = outputs.clone().slice([row..row + 1, 0..length, 3..6]);
-            let tolerance = burn::tensor::Tolerance::<f32>::absolute(1e-6);
+            let tolerance = Tolerance::<f32>::absolute(1e-6);
             found.into_data().assert_approx_eq(&expected.flip([1]).into_data(), tolerance);
             let found = state.0[0].reverse.hidden.clone().narrow(0, row, 1);
             found.into_data().assert_approx_eq(&last.hidden.into_data(), tolerance);
@@ -215,21 +217,17 @@ mod tests {
 
     #[test]
     fn a_state_survives_as_data_and_its_rows_can_be_picked() {
+        type OneLayer = BidirectionalState<LstmState>;
         let device = test_device();
         let layers =
             LstmConfig::new(2, 3, 2).init_bidirectional(Merge::Sum, Stream::new(0), &device);
         let (_, state) = layers.forward(numbers([2, 3, 2], &device), None, None, None);
         let data = state.to_data();
         assert_eq!(data.len(), 8);
-        let back = crate::StackState::<BidirectionalState<crate::LstmState>>::from_data(
-            data.clone(),
-            &device,
-        );
-        let back = back.unwrap();
+        let back = StackState::<OneLayer>::from_data(data.clone(), &device).unwrap();
         assert_eq!(back.to_data(), data);
         let picked = back.select_rows(&[1]).0[1].reverse.cell.to_data();
         assert_eq!(picked, state.0[1].reverse.cell.clone().narrow(0, 1, 1).into_data());
-        type OneLayer = BidirectionalState<crate::LstmState>;
         assert!(OneLayer::from_data(data[..3].to_vec(), &device).is_none());
     }
 }

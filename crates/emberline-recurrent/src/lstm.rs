@@ -204,7 +204,7 @@ fn clip(values: Tensor<2>, limit: Option<f64>) -> Tensor<2> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::tensor::{DType, TensorData};
     use emberline_backend::test_device;
     use emberline_core::parameters::parameter_count;
 
@@ -291,7 +291,6 @@ mod tests {
 
     #[test]
     fn a_start_from_zeros_has_the_element_type_of_the_weights() {
-        use burn::tensor::DType;
         let device = test_device();
         let mut cell = LstmConfig::new(2, 3, 1).init_cell(Stream::new(1), &device);
         for weight in [&mut cell.weight_input, &mut cell.weight_hidden] {

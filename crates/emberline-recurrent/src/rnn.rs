@@ -180,6 +180,27 @@ mod tests {
     }
 
     #[test]
+    fn a_gradient_is_multiplied_with_u_at_every_step_it_goes_back() {
+        let device = test_device().autodiff();
+        let gradient = |u: f32, steps: usize| {
+            let config = RnnConfig { activation: Activation::Relu, ..RnnConfig::new(1, 1, 1) };
+            let mut cell = config.init_cell(Stream::new(0), &device);
+            cell.weight_hidden = Param::from_data([[u]], &device);
+            // ReLU stays in its open half.
+            cell.bias_input = Param::from_data([1.0], &device);
+            cell.bias_hidden = Param::from_data([0.0], &device);
+            let start = Tensor::<2>::ones([1, 1], &device).require_grad();
+            let (input, state) =
+                (Tensor::zeros([1, steps, 1], &device), HiddenState { hidden: start.clone() });
+            let (_, last) = RecurrentCell::sequence(&cell, input, state, Reading::default());
+            start.grad(&last.hidden.backward()).expect("a tracked tensor").into_scalar::<f32>()
+        };
+        assert_eq!(gradient(0.5, 1), 0.5);
+        assert_eq!(gradient(0.5, 20), 0.5f32.powi(20));
+        assert_eq!(gradient(2.0, 20), 2.0f32.powi(20));
+    }
+
+    #[test]
     #[should_panic(expected = "the state of a recurrent layer")]
     fn a_state_of_another_width_is_refused() {
         let device = test_device();

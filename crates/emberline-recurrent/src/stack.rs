@@ -155,6 +155,7 @@ impl<S: RecurrentState> Cache for StackState<S> {
 
 #[cfg(test)]
 mod tests {
+    use emberline_backend::recurrent::LstmState;
     use emberline_backend::test_device;
 
     use super::*;
@@ -183,9 +184,9 @@ mod tests {
         let input = Tensor::<3>::from_data(TensorData::new(values, [2, 3, 4]), &device);
         let (_, state) = stack.forward(input, None, None, None);
         let data = state.to_data();
-        let back = StackState::<crate::LstmState>::from_data(data.clone(), &device).unwrap();
+        let back = StackState::<LstmState>::from_data(data.clone(), &device).unwrap();
         assert_eq!(back.to_data(), data);
-        assert!(StackState::<crate::LstmState>::from_data(data[..3].to_vec(), &device).is_none());
+        assert!(StackState::<LstmState>::from_data(data[..3].to_vec(), &device).is_none());
         let picked = back.select_rows(&[1, 1, 0]);
         let expected = state.0[1].cell.clone().slice([1..2, 0..5]).into_data();
         assert_eq!(picked.0[1].cell.clone().slice([1..2, 0..5]).into_data(), expected);
