@@ -2,11 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
-use burn::module::Module;
-use burn::tensor::Device;
-use emberline_backend::test_device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use emberline_backend::{Embedding, Linear, LinearConfig, test_device};
 use emberline_checkpoint::CheckpointError;
-use emberline_core::{Stream, TaskModel};
+use emberline_core::task::Token;
+use emberline_core::{Stream, TaskModel, TokenBatch};
 use emberline_evaluation::{predict_rows, predict_tokens};
 use emberline_finetuning::{Classification, LabelledBatch, LabelledBatches, TokenClassification};
 use emberline_models::recurrent_classifier::{self, RecurrentClassifierConfig};
@@ -86,11 +88,8 @@ fn rows(examples: &[Example]) -> Vec<&[u32]> {
     examples.iter().map(|example| &example.tokens[..]).collect()
 }
 
-#[test]
-fn a_classifier_learns_which_rows_hold_a_token() {
-    let rule = |tokens: &[u32]| vec![u32::from(tokens.contains(&0))];
-    let device = test_device().autodiff();
-    let config = RecurrentClassifierConfig {
+fn classifier(n_layers: usize) -> RecurrentClassifierConfig {
+    RecurrentClassifierConfig {
         model_type: recurrent_classifier::ModelType::default(),
         vocab_size: VOCAB_SIZE,
         n_classes: 2,
@@ -98,10 +97,77 @@ fn a_classifier_learns_which_rows_hold_a_token() {
         merge: Merge::Sum,
         d_embedding: 8,
         d_hidden: 16,
-        n_layers: 1,
+        n_layers,
         dropout: 0.0,
-    };
-    let model = config.init(Stream::new(1), &device);
+    }
+}
+
+fn tagger(n_layers: usize) -> RecurrentTaggerConfig {
+    RecurrentTaggerConfig {
+        model_type: recurrent_tagger::ModelType::default(),
+        vocab_size: VOCAB_SIZE,
+        n_classes: 2,
+        cell: CellKind::Lstm,
+        merge: Merge::Concat,
+        d_embedding: 8,
+        d_hidden: 8,
+        n_layers,
+        dropout: 0.0,
+    }
+}
+
+/// The bits of the loss and of the gradients of all parameters, with this token in the padding.
+fn bits<M, O>(model: &M, objective: &O, examples: &[Example], padding: i32) -> Vec<u32>
+where
+    M: Module,
+    O: Objective<M, Batch = LabelledBatch>,
+{
+    struct Bits(GradientsParams, Vec<u32>);
+    impl ModuleVisitor for Bits {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            let gradient = self.0.get::<D>(parameter.id).expect("each parameter has a gradient");
+            self.1.extend(gradient.into_data().iter::<f32>().map(f32::to_bits));
+        }
+    }
+    let mut batch = LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), &test_device());
+    let lengths = batch.tokens.lengths.clone().expect("the rows differ in length");
+    let [_, seq_length] = batch.tokens.dims();
+    let mut ids: Vec<i32> = batch.tokens.tokens.to_data().iter().collect();
+    for (row, length) in ids.chunks_mut(seq_length).zip(lengths) {
+        row[length..].fill(padding);
+    }
+    let ids = TensorData::new(ids, batch.tokens.dims());
+    batch.tokens.tokens = Tensor::from_data(ids, &test_device());
+
+    let (loss, _) = objective.loss(model, &batch, None, None);
+    let sum = loss.terms[0].sum.clone();
+    let gradients = GradientsParams::from_grads(sum.backward(), model);
+    let mut bits = Bits(gradients, vec![sum.into_scalar::<f32>().to_bits()]);
+    model.visit(&mut bits);
+    bits.1
+}
+
+#[test]
+fn what_stands_in_the_padding_changes_no_bit_of_loss_and_gradients() {
+    let device = test_device().autodiff();
+    let model = classifier(2).init(Stream::new(1), &device);
+    let rows = &examples(1, |_| vec![1])[..8];
+    let of = |padding| bits(&model, &Classification, rows, padding);
+    assert_eq!(of(0).len() as u64, 1 + classifier(2).parameter_count());
+    assert_eq!(of(0), of(4));
+
+    let model = tagger(2).init(Stream::new(1), &device);
+    let rows = &examples(1, next_is_zero)[..8];
+    let of = |padding| bits(&model, &TokenClassification, rows, padding);
+    assert_eq!(of(0).len() as u64, 1 + tagger(2).parameter_count());
+    assert_eq!(of(0), of(4));
+}
+
+#[test]
+fn a_classifier_learns_which_rows_hold_a_token() {
+    let rule = |tokens: &[u32]| vec![u32::from(tokens.contains(&0))];
+    let device = test_device().autodiff();
+    let model = classifier(1).init(Stream::new(1), &device);
     let model = train(model, &Classification, &examples(1, rule), 200, &device);
     let unseen = examples(2, rule);
     let predicted = predict_rows(&model, &rows(&unseen), 32, &test_device());
@@ -117,7 +183,7 @@ fn next_is_zero(tokens: &[u32]) -> Vec<u32> {
 
 fn tagger_accuracy<M>(model: M, device: &Device) -> f64
 where
-    M: Module + TaskModel<Item = emberline_core::task::Token>,
+    M: Module + TaskModel<Item = Token>,
 {
     let model = train(model, &TokenClassification, &examples(1, next_is_zero), 150, device);
     let unseen = examples(2, next_is_zero);
@@ -127,32 +193,21 @@ where
 #[test]
 fn a_tagger_learns_a_rule_about_the_token_to_come() {
     let device = test_device().autodiff();
-    let config = RecurrentTaggerConfig {
-        model_type: recurrent_tagger::ModelType::default(),
-        vocab_size: VOCAB_SIZE,
-        n_classes: 2,
-        cell: CellKind::Lstm,
-        merge: Merge::Sum,
-        d_embedding: 8,
-        d_hidden: 8,
-        n_layers: 1,
-        dropout: 0.0,
-    };
-    assert_eq!(tagger_accuracy(config.init(Stream::new(1), &device), &device), 1.0);
+    assert_eq!(tagger_accuracy(tagger(1).init(Stream::new(1), &device), &device), 1.0);
 }
 
 /// The tagger with one direction only.
 #[derive(Module, Debug)]
 struct ForwardTagger {
-    embedding: emberline_backend::Embedding,
+    embedding: Embedding,
     recurrent: AnyStack,
-    head: emberline_backend::Linear,
+    head: Linear,
 }
 
 impl TaskModel for ForwardTagger {
-    type Item = emberline_core::task::Token;
+    type Item = Token;
 
-    fn logits(&self, batch: &emberline_core::TokenBatch) -> burn::tensor::Tensor<2> {
+    fn logits(&self, batch: &TokenBatch) -> Tensor<2> {
         let vectors = self.embedding.forward(batch.tokens.clone());
         let (hidden, _) = self.recurrent.forward(vectors, None, batch.lengths.as_deref(), None);
         self.head.forward(batch.valid(hidden))
@@ -170,15 +225,9 @@ fn a_tagger_that_only_reads_forward_cannot_learn_it() {
     let recurrent =
         AnyConfig { cell: CellKind::Lstm, d_input: 8, d_hidden: 8, n_layers: 1, dropout: 0.0 };
     let model = ForwardTagger {
-        embedding: emberline_backend::Embedding::init(
-            VOCAB_SIZE,
-            8,
-            1.0,
-            random.named("embedding"),
-            &device,
-        ),
+        embedding: Embedding::init(VOCAB_SIZE, 8, 1.0, random.named("embedding"), &device),
         recurrent: recurrent.init(random.named("recurrent"), &device),
-        head: emberline_backend::LinearConfig::new(8, 2).init(random.named("head"), &device),
+        head: LinearConfig::new(8, 2).init(random.named("head"), &device),
     };
     let always_no: Vec<Vec<u32>> =
         examples(2, next_is_zero).iter().map(|row| vec![0; row.tokens.len()]).collect();
