@@ -1,4 +1,4 @@
-//! The deep network (Schmidhuber, 1992; Hihi and Bengio, 1995): the input of a layer is the output of the
+//! The deep network (Schmidhuber, 1992; El Hihi and Bengio, 1995): the input of a layer is the output of the
 //! one below.
 
 use burn::module::Module;

@@ -1,16 +1,18 @@
-//! State dicts of torch go in and out bit for bit; those of another module are refused by name.
+//! State dicts of torch go in and out bit for bit, those of another module are refused by name; and states
+//! survive a file.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use emberline_backend::test_device;
 use emberline_checkpoint::{
     CheckpointError, Mismatch, Misshapen, Weights, load_tensors, load_weights, save_tensors,
     save_weights,
 };
-use emberline_core::Stream;
-use emberline_recurrent::{AnyConfig, CellKind, LstmConfig, Merge, torch};
+use emberline_recurrent::{
+    AnyConfig, AnyState, Carry, CellKind, LstmConfig, Merge, StackState, Stream, torch,
+};
 
 use crate::fixture::Fixture;
 
@@ -116,4 +118,21 @@ fn a_projection_that_only_one_side_has_is_named() {
     assert_eq!(missing, ["weight_hr_l0", "weight_hr_l1", "weight_hr_l2"]);
     let unexpected = mismatch(lstm_layers(2), &state_dict("lstm_projected")).unexpected;
     assert_eq!(unexpected, ["weight_hr_l0", "weight_hr_l1"]);
+}
+
+#[test]
+fn a_state_survives_a_file_with_and_without_memory_cells() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, device) = (folder.path().join("state.safetensors"), test_device());
+    for cell in [CellKind::Rnn, CellKind::Gru, CellKind::Lstm] {
+        let config = AnyConfig { cell, d_input: 2, d_hidden: 3, n_layers: 2, dropout: 0.0 };
+        let layers = config.init(Stream::new(1), &device);
+        let (_, state) = layers.forward(Tensor::ones([1, 4, 2], &device), None, None, None);
+        let data = state.to_data();
+        let named = data.iter().cloned().enumerate().map(|(i, data)| (format!("{i}"), data));
+        save_tensors(&path, named.collect()).unwrap();
+        let read = load_tensors(&path).unwrap().into_iter().map(|(_, data)| data).collect();
+        let back = StackState::<AnyState>::from_data(read, &device).unwrap();
+        assert_eq!(back.to_data(), data, "{cell:?}");
+    }
 }
