@@ -108,7 +108,7 @@ mod tests {
         scores
     }
 
-    fn found<'a>(tags: &'a str) -> Vec<(usize, usize, &'a str)> {
+    fn found(tags: &str) -> Vec<(usize, usize, &str)> {
         let tags: Vec<&str> = tags.split(' ').collect();
         spans(&tags).iter().map(|span| (span.start, span.end, span.kind)).collect()
     }

@@ -11,8 +11,10 @@ use emberline_backend::{Embedding, Linear, LinearConfig};
 use emberline_checkpoint::Stored;
 use emberline_core::{Causal, Incremental, LanguageModel, Stream, TokenBatch, TokenEncoder};
 pub use emberline_recurrent::CellKind;
-use emberline_recurrent::{AnyConfig, AnyStack, AnyState, StackState, torch};
+use emberline_recurrent::{AnyConfig, AnyStack, AnyState, StackState};
 use serde::{Deserialize, Serialize};
+
+use crate::stored::stored_name;
 
 /// The sizes of a recurrent language model, as its config.json holds them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,15 +132,7 @@ impl RnnLanguageModel {
     /// The name of a parameter in files: that of a torch module with the fields `embedding`
     /// (`nn.Embedding`), `head` (`nn.Linear`), and `rnn` (`nn.RNN`), `gru` (`nn.GRU`) or `lstm` (`nn.LSTM`).
     pub fn stored_name(path: &str) -> Stored {
-        match path.split_once('.') {
-            Some(("recurrent", path)) => {
-                let Stored { name, transposed } = torch::stored_name(path);
-                let field = torch::field_name(path);
-                Stored { name: format!("{field}.{name}"), transposed }
-            }
-            _ if path == "head.weight" => Stored::transposed(path),
-            _ => Stored::same(path),
-        }
+        stored_name(path)
     }
 }
 
