@@ -71,6 +71,7 @@ pub fn padding_is_hidden<M: TaskModel>(model: &M, vocab_size: usize, device: &De
     let rows = [(8, 3), (9, 7), (10, 1)].map(|(seed, length)| random_ids(vocab_size, seed, length));
     let batch = TokenBatch::padded(&rows.each_ref().map(|row| &row[..]), device);
     let together = model.logits(&batch);
+    assert_eq!(together.dims()[1], model.n_classes(), "the scores of an item");
 
     let mut ids: Vec<u32> = Vec::new();
     for row in &rows {
