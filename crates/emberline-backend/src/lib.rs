@@ -19,7 +19,6 @@ mod embedding;
 mod flex;
 mod host;
 mod linear;
-pub mod lstm;
 pub mod memory;
 pub mod recurrent;
 mod square_sum;

@@ -2,6 +2,7 @@
 
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Tensor, TensorData};
+use emberline_core::mask::padding;
 
 use super::{
     Activation, CellWeights, Direction, HiddenState, LstmOptions, LstmState, Reading, ResetGate,
@@ -16,7 +17,7 @@ pub(super) fn rnn(
     reading: Reading,
 ) -> (Tensor<3>, HiddenState) {
     let bias = weights.bias_input + weights.bias_hidden;
-    let projected = project(input, weights.input, bias);
+    let projected = project(input, weights.input, bias, reading.lengths);
     let step = |projected: Tensor<2>, [hidden]: [Tensor<2>; 1]| {
         let sum = projected + hidden.matmul(weights.hidden.clone());
         [match activation {
@@ -37,7 +38,7 @@ pub(super) fn gru(
     reading: Reading,
 ) -> (Tensor<3>, HiddenState) {
     let width = state.hidden.dims()[1];
-    let projected = project(input, weights.input, weights.bias_input);
+    let projected = project(input, weights.input, weights.bias_input, reading.lengths);
     let bias = weights.bias_hidden.unsqueeze::<2>();
     let gates = |tensor: &Tensor<2>| tensor.clone().narrow(1, 0, 2 * width);
     let new = |tensor: &Tensor<2>| tensor.clone().narrow(1, 2 * width, width);
@@ -77,7 +78,7 @@ pub(super) fn lstm(
     reading: Reading,
 ) -> (Tensor<3>, LstmState) {
     let bias = weights.bias_input + weights.bias_hidden;
-    let projected = project(input, weights.input, bias);
+    let projected = project(input, weights.input, bias, reading.lengths);
     let clip = |values: Tensor<2>, limit: Option<f64>| match limit {
         Some(limit) => values.clamp(-limit, limit),
         None => values,
@@ -99,10 +100,20 @@ pub(super) fn lstm(
 }
 
 /// `x W + b` of every step, `[seq_length, batch_size, width]`: time first, so that a step is one block of
-/// memory and the backward pass of its slice small.
-fn project(input: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
+/// memory and the backward pass of its slice small. Padding counts as zeros, whatever stands in it.
+fn project(
+    mut input: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    lengths: Option<&[usize]>,
+) -> Tensor<3> {
     let [batch_size, seq_length, d_input] = input.dims();
     let width = bias.dims()[0];
+    if let Some(lengths) = lengths {
+        let padding = padding(lengths, seq_length, &input.device().inner());
+        let padding = padding.unsqueeze_dim::<3>(2).expand(input.dims());
+        input = input.mask_fill(padding, 0.0);
+    }
     let rows = input.swap_dims(0, 1).reshape([seq_length * batch_size, d_input]);
     (rows.matmul(weight) + bias.unsqueeze()).reshape([seq_length, batch_size, width])
 }
