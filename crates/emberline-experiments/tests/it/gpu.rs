@@ -1,9 +1,13 @@
 //! Training and generation on a GPU, or on a software device that stands for one, against the CPU.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use emberline_backend::device::{DeviceError, DeviceName};
 use emberline_core::Stream;
-use emberline_recurrent::LstmConfig;
+use emberline_recurrent::{
+    Activation, GruConfig, LstmConfig, Merge, RecurrentLayer, ResetGate, RnnConfig, Stack,
+    UpdateGate,
+};
 
 use crate::program::{Folder, metrics};
 
@@ -24,42 +28,76 @@ fn gpu() -> Option<Device> {
     }
 }
 
-/// The outputs of a deep LSTM over a sequence, its last states, and the gradients of its weights and input.
-fn lstm_values(device: &Device) -> Vec<TensorData> {
-    let config = LstmConfig::new(5, 7, 2);
-    let lstm = config.init(Stream::new(1), device);
+/// The outputs of layers over a ragged batch, their last output, and the gradients of input and weights.
+fn values<L: RecurrentLayer>(layers: Stack<L>, device: &Device) -> Vec<TensorData> {
     let numbers = Stream::new(2).normals(3 * 6 * 5, 1.0);
     let input = Tensor::<3>::from_data(TensorData::new(numbers, [3, 6, 5]), device).require_grad();
-    let (output, state) = lstm.forward(input.clone(), None, Some(&[6, 2, 4]), None);
-    let mut values = vec![output.clone().into_data()];
-    let mut loss = output.square().sum();
-    for layer in state.0 {
-        values.extend([layer.hidden.clone().into_data(), layer.cell.clone().into_data()]);
-        loss = loss + layer.hidden.sum() + layer.cell.square().sum();
-    }
-    let gradients = loss.backward();
+    let (outputs, state) = layers.forward(input.clone(), None, Some(&[6, 2, 4]), None);
+    let last = layers.last_output(&state);
+    let mut values = vec![outputs.clone().into_data(), last.clone().into_data()];
+    let gradients = (outputs.square().sum() + last.sum()).backward();
     values.push(input.grad(&gradients).unwrap().into_data());
-    for layer in &lstm.layers {
-        for matrix in [&layer.weight_input, &layer.weight_hidden] {
-            values.push(matrix.val().grad(&gradients).unwrap().into_data());
-        }
-        for bias in [&layer.bias_input, &layer.bias_hidden] {
-            values.push(bias.val().grad(&gradients).unwrap().into_data());
-        }
-    }
+    layers.visit(&mut GradientList { gradients: &gradients, values: &mut values });
     values
 }
 
+struct GradientList<'a> {
+    gradients: &'a Gradients,
+    values: &'a mut Vec<TensorData>,
+}
+
+impl ModuleVisitor for GradientList<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.values.push(param.val().grad(self.gradients).unwrap().into_data());
+    }
+}
+
+/// Two layers of every kind and form, in both directions.
+fn every_layer(device: &Device) -> Vec<(String, Vec<TensorData>)> {
+    let random = Stream::new(1);
+    let mut found = Vec::new();
+    for activation in [Activation::Tanh, Activation::Relu] {
+        let config = RnnConfig { activation, ..RnnConfig::new(5, 7, 2) };
+        let layers = config.init_bidirectional(Merge::Mean, random, device);
+        found.push((format!("{config:?}"), values(layers, device)));
+    }
+    for reset in [ResetGate::After, ResetGate::Before] {
+        for update in [UpdateGate::Keeps, UpdateGate::Admits] {
+            let config = GruConfig { reset, update, ..GruConfig::new(5, 7, 2) };
+            let layers = config.init_bidirectional(Merge::Sum, random, device);
+            found.push((format!("{config:?}"), values(layers, device)));
+        }
+    }
+    let plain = LstmConfig::new(5, 7, 2);
+    let clipped = LstmConfig {
+        d_projection: Some(3),
+        cell_clip: Some(0.2),
+        projection_clip: Some(0.1),
+        ..plain
+    };
+    for config in [plain, clipped] {
+        let layers = config.init_bidirectional(Merge::Concat, random, device);
+        found.push((format!("{config:?}"), values(layers, device)));
+    }
+    found
+}
+
 #[test]
-fn the_lstm_and_its_gradients_are_those_of_the_cpu() {
+fn every_recurrent_layer_and_its_gradients_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
     let flex = DeviceName::Flex.open().unwrap();
-    let (ours, theirs) = (lstm_values(&flex.autodiff()), lstm_values(&gpu.autodiff()));
-    for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-        assert_eq!(ours.shape(), theirs.shape(), "value {index}");
-        for (ours, theirs) in ours.iter::<f64>().zip(theirs.iter::<f64>()) {
-            let tolerance = 1e-4 * ours.abs().max(1.0);
-            assert!((ours - theirs).abs() < tolerance, "value {index}: {ours} and {theirs}");
+    let (ours, theirs) = (every_layer(&flex.autodiff()), every_layer(&gpu.autodiff()));
+    for ((layer, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.len(), theirs.len(), "{layer}");
+        for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+            assert_eq!(ours.shape(), theirs.shape(), "{layer}, value {index}");
+            for (ours, theirs) in ours.iter::<f64>().zip(theirs.iter::<f64>()) {
+                let tolerance = 1e-4 * ours.abs().max(1.0);
+                assert!(
+                    (ours - theirs).abs() < tolerance,
+                    "{layer}, value {index}: {ours} and {theirs}"
+                );
+            }
         }
     }
 }
