@@ -11,12 +11,15 @@ use crate::names;
 use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
 use crate::tasks::Prepared;
+use crate::tasks::classification::{self, ClassificationConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
+use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
+use crate::tasks::tagging::{self, TaggingConfig};
 
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 1] = ["language_modelling"];
+const TASKS: [&str; 4] = ["language_modelling", "classification", "tagging", "memory_horizon"];
 
 /// A run of any kind; in files the key `task` tells which.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +27,12 @@ const TASKS: [&str; 1] = ["language_modelling"];
 pub enum RunConfig {
     /// A text is continued.
     LanguageModelling(LanguageModellingConfig),
+    /// A text gets a class.
+    Classification(ClassificationConfig),
+    /// A word gets a tag.
+    Tagging(TaggingConfig),
+    /// Cells against distances.
+    MemoryHorizon(MemoryHorizonConfig),
 }
 
 impl RunConfig {
@@ -52,6 +61,9 @@ impl RunConfig {
         })?;
         match task.as_str() {
             Some("language_modelling") => from_table(table).map(Self::LanguageModelling),
+            Some("classification") => from_table(table).map(Self::Classification),
+            Some("tagging") => from_table(table).map(Self::Tagging),
+            Some("memory_horizon") => from_table(table).map(Self::MemoryHorizon),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -61,31 +73,49 @@ impl RunConfig {
     pub fn task(&self) -> &'static str {
         match self {
             Self::LanguageModelling(_) => TASKS[0],
+            Self::Classification(_) => TASKS[1],
+            Self::Tagging(_) => TASKS[2],
+            Self::MemoryHorizon(_) => TASKS[3],
         }
     }
 
     /// The name of the experiment.
     pub fn experiment(&self) -> &str {
-        let Self::LanguageModelling(LanguageModellingConfig { experiment, .. }) = self;
-        experiment
+        match self {
+            Self::LanguageModelling(LanguageModellingConfig { experiment, .. })
+            | Self::Classification(ClassificationConfig { experiment, .. })
+            | Self::Tagging(TaggingConfig { experiment, .. })
+            | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. }) => experiment,
+        }
     }
 
     /// Where to compute.
     pub fn device(&self) -> DeviceName {
-        let Self::LanguageModelling(LanguageModellingConfig { device, .. }) = self;
-        *device
+        match self {
+            Self::LanguageModelling(LanguageModellingConfig { device, .. })
+            | Self::Classification(ClassificationConfig { device, .. })
+            | Self::Tagging(TaggingConfig { device, .. })
+            | Self::MemoryHorizon(MemoryHorizonConfig { device, .. }) => *device,
+        }
     }
 
     /// How it learns; its seed is that of the whole run.
     pub fn training(&self) -> &TrainingConfig {
-        let Self::LanguageModelling(LanguageModellingConfig { training, .. }) = self;
-        training
+        match self {
+            Self::LanguageModelling(LanguageModellingConfig { training, .. })
+            | Self::Classification(ClassificationConfig { training, .. })
+            | Self::Tagging(TaggingConfig { training, .. })
+            | Self::MemoryHorizon(MemoryHorizonConfig { training, .. }) => training,
+        }
     }
 
     /// The checksum of the data, where it comes from files and they are read.
     pub fn data_sha256(&self) -> Option<&str> {
         match self {
             Self::LanguageModelling(config) => config.data.sha256.as_deref(),
+            Self::Classification(config) => config.data.sha256.as_deref(),
+            Self::Tagging(config) => config.data.sha256.as_deref(),
+            Self::MemoryHorizon(_) => None,
         }
     }
 
@@ -95,6 +125,9 @@ impl RunConfig {
         self.training().validate().context("`training` cannot be used")?;
         match self {
             Self::LanguageModelling(config) => config.validate(),
+            Self::Classification(config) => config.validate(),
+            Self::Tagging(config) => config.validate(),
+            Self::MemoryHorizon(config) => config.validate(),
         }
     }
 
@@ -105,6 +138,9 @@ impl RunConfig {
     pub fn prepare(self) -> Result<Box<dyn Prepared>> {
         match self {
             Self::LanguageModelling(config) => language_modelling::prepare(config),
+            Self::Classification(config) => classification::prepare(config),
+            Self::Tagging(config) => tagging::prepare(config),
+            Self::MemoryHorizon(config) => memory_horizon::prepare(config),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where texts are: files, the folder `datasets/` of the workspace, and the cache of fetched data sets.
+//! Where data is: files, the folder `datasets/` of the workspace, and the cache of fetched data sets.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -37,34 +37,58 @@ pub fn cached(cache: &Path, dataset: &PublicDataset) -> PathBuf {
     cache.join(dataset.name).join(dataset.file_name)
 }
 
-/// The file of a text that a config names: a path, a folder of `datasets/`, or a fetched data set, which is checked.
+/// The file of data that a config names: a path, a folder of `datasets/` with one file of that extension, or a
+/// fetched data set, which is checked.
 ///
 /// # Errors
 /// If there is no such file, with the places that were looked at, or a fetched one is not what was published.
-pub fn find(text: &str) -> Result<PathBuf> {
-    if Path::new(text).is_file() {
-        return std::fs::canonicalize(text).with_context(|| format!("cannot resolve {text}"));
+pub fn find(name: &str, extension: &str) -> Result<PathBuf> {
+    if Path::new(name).is_file() {
+        return absolute(name);
     }
-    if let Ok(dataset) = public(text) {
+    if let Ok(dataset) = public(name) {
         let file = cached(&cache()?, dataset);
         ensure!(
             file.is_file(),
-            "{text} is not at {}; `cargo xtask data {text}` fetches it",
+            "{name} is not at {}; `cargo xtask data {name}` fetches it",
             file.display()
         );
         let origin = file.display().to_string();
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {origin}"))?;
         verify(dataset, &bytes, &origin)
-            .with_context(|| format!("`cargo xtask data {text}` fetches it again"))?;
+            .with_context(|| format!("`cargo xtask data {name}` fetches it again"))?;
         return Ok(file);
     }
-    let is_name = !text.contains(['/', '\\', '.']);
-    ensure!(is_name, "there is no file {text}");
+    ensure!(is_plain(name), "there is no file {name}");
+    file_in(&committed(name)?, extension)
+}
+
+/// The folder that a config names: a path, or a folder of `datasets/`.
+///
+/// # Errors
+/// If there is none, with the places that were looked at.
+pub fn find_folder(name: &str) -> Result<PathBuf> {
+    if Path::new(name).is_dir() {
+        return absolute(name);
+    }
+    ensure!(is_plain(name), "there is no folder {name}");
+    committed(name)
+}
+
+fn absolute(path: &str) -> Result<PathBuf> {
+    std::fs::canonicalize(path).with_context(|| format!("cannot resolve {path}"))
+}
+
+/// Whether a name is no path.
+fn is_plain(name: &str) -> bool {
+    !name.contains(['/', '\\', '.'])
+}
+
+/// The folder of `datasets/` of that name.
+fn committed(name: &str) -> Result<PathBuf> {
     let folders = committed_folders();
-    for folder in &folders {
-        if let Some(file) = text_in(&folder.join(text))? {
-            return Ok(file);
-        }
+    if let Some(folder) = folders.iter().map(|folder| folder.join(name)).find(|f| f.is_dir()) {
+        return Ok(folder);
     }
     let looked: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
     let committed = committed_names(&folders);
@@ -72,8 +96,8 @@ pub fn find(text: &str) -> Result<PathBuf> {
     let looked =
         if looked.is_empty() { "any folder `datasets`".into() } else { looked.join(" or ") };
     bail!(
-        "there is no text `{text}`, neither as a file nor in {looked}; {}",
-        names::hint(text, known)
+        "there is no data `{name}`, neither as a path nor in {looked}; {}",
+        names::hint(name, known)
     )
 }
 
@@ -93,23 +117,24 @@ fn committed_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The one text file of a data set's folder, besides its README and licence; `None` if there is no folder.
-fn text_in(folder: &Path) -> Result<Option<PathBuf>> {
-    if !folder.is_dir() {
-        return Ok(None);
-    }
+/// The one file of an extension in a data set's folder, besides its README and licence.
+fn file_in(folder: &Path, extension: &str) -> Result<PathBuf> {
     let mut files = Vec::new();
     for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
-        let is_text = path.extension().is_some_and(|extension| extension == "txt");
+        let is_data = path.extension().is_some_and(|other| other == extension);
         let about = path.file_stem().is_some_and(|stem| stem == "LICENSE" || stem == "README");
-        if is_text && !about {
+        if is_data && !about {
             files.push(path);
         }
     }
     match files.as_slice() {
-        [file] => Ok(Some(file.clone())),
-        files => bail!("{} holds {} texts, and one was expected", folder.display(), files.len()),
+        [file] => Ok(file.clone()),
+        files => bail!(
+            "{} holds {} files of the kind .{extension}, and one was expected",
+            folder.display(),
+            files.len()
+        ),
     }
 }
 
@@ -132,17 +157,24 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// Whether the bytes of a config's data have the checksum that it names; one that names none gets theirs.
+/// Whether the files of a config's data, one after the other, have the checksum that it names; one that names none
+/// gets theirs.
 ///
 /// # Errors
 /// If they have not.
-pub fn check(origin: &Path, bytes: &[u8], expected: &mut Option<String>) -> Result<()> {
-    let found = sha256(bytes);
+pub fn check(files: &[&Path], expected: &mut Option<String>) -> Result<()> {
+    let mut bytes = Vec::new();
+    for file in files {
+        let read = std::fs::read(file);
+        bytes.extend(read.with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    let found = sha256(&bytes);
     let expected = expected.get_or_insert_with(|| found.clone());
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     ensure!(
         *expected == found,
-        "{} is not the data of this config: its SHA-256 is {found}, and {expected} was expected",
-        origin.display()
+        "not the data of this config: the SHA-256 of {} is {found}, and {expected} was expected",
+        names.join(", ")
     );
     Ok(())
 }
@@ -170,17 +202,23 @@ mod tests {
 
     #[test]
     fn a_committed_data_set_is_found_by_its_name() {
-        assert!(find("shakespeare").unwrap().ends_with("datasets/shakespeare/shakespeare.txt"));
+        let file = find("shakespeare", "txt").unwrap();
+        assert!(file.ends_with("datasets/shakespeare/shakespeare.txt"));
+        assert!(find_folder("shakespeare").unwrap().ends_with("datasets/shakespeare"));
+        let error = find("shakespeare", "tsv").unwrap_err().to_string();
+        assert!(error.ends_with("holds 0 files of the kind .tsv, and one was expected"), "{error}");
     }
 
     #[test]
     fn a_text_that_is_nowhere_names_what_was_looked_at_and_the_nearest() {
-        let message = find("shakespear").unwrap_err().to_string();
+        let message = find("shakespear", "txt").unwrap_err().to_string();
         assert!(
             message.contains("datasets") && message.contains("did you mean `shakespeare`?"),
             "{message}"
         );
-        assert_eq!(find("no/such.txt").unwrap_err().to_string(), "there is no file no/such.txt");
+        let message = find("no/such.txt", "txt").unwrap_err().to_string();
+        assert_eq!(message, "there is no file no/such.txt");
+        assert_eq!(find_folder("a/b").unwrap_err().to_string(), "there is no folder a/b");
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Model directories of language models: weights, config and tokenizer together.
+//! Model directories: weights, config and vocabulary together.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use burn::module::Module;
 use burn::tensor::Device;
 use emberline_checkpoint::{
-    CheckpointError, Weights, is_complete, load_weights, read_config, save_weights, verify,
+    CheckpointError, Stored, Weights, is_complete, load_weights, read_config, save_weights, verify,
     write_atomically, write_config,
 };
 use emberline_core::Stream;
@@ -15,39 +16,52 @@ use emberline_training::{best_checkpoint, latest_checkpoint};
 
 use crate::config::check_memory;
 use crate::run_directory::CONFIG_FILE;
-use crate::tasks::language_modelling::{check_model, parameters_of};
+use crate::tasks::language_modelling::check_model;
 
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A model that can read and write text.
+/// The names that parameters have in files, by their paths.
+pub type Names = dyn Fn(&str) -> Stored;
+
+/// A language model that can read and write text.
 pub struct Loaded {
     pub model: RnnLanguageModel,
     pub tokenizer: Tokenizer,
     pub device: Device,
 }
 
-/// Writes a model into a directory that is there.
+/// Writes the weights of a model into a directory that is there.
+pub fn save_weights_of<M: Module>(
+    model: &M,
+    names: &Names,
+    directory: &Path,
+) -> Result<(), CheckpointError> {
+    save_weights(model, directory.join(WEIGHTS), names)
+}
+
+/// The model with the weights of a directory.
+pub fn load_weights_into<M: Module>(
+    model: M,
+    names: &Names,
+    directory: &Path,
+) -> Result<M, CheckpointError> {
+    load_weights(model, &Weights::open(directory.join(WEIGHTS))?, names)
+}
+
+/// Writes a language model into a directory that is there.
 pub fn save(
     model: &RnnLanguageModel,
     config: &RnnLanguageModelConfig,
     tokenizer: &Tokenizer,
     directory: &Path,
 ) -> Result<(), CheckpointError> {
-    save_weights(model, directory.join(WEIGHTS), &RnnLanguageModel::stored_name)?;
+    save_weights_of(model, &RnnLanguageModel::stored_name, directory)?;
     write_config(directory, config)?;
     write_atomically(directory.join(TOKENIZER), &tokenizer.to_json())
 }
 
-/// The model with the weights of a directory.
-pub fn load_weights_into(
-    model: RnnLanguageModel,
-    directory: &Path,
-) -> Result<RnnLanguageModel, CheckpointError> {
-    load_weights(model, &Weights::open(directory.join(WEIGHTS))?, &RnnLanguageModel::stored_name)
-}
-
-/// Reads a model directory, strictly.
+/// Reads the directory of a language model, strictly.
 ///
 /// # Errors
 /// If a file is missing or foreign, a tensor does not fit, the tokenizer is of another vocabulary, or a checkpoint is
@@ -59,7 +73,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
     }
     let config: RnnLanguageModelConfig = read_config(directory)?;
     check_model(&config)
-        .and_then(|()| check_memory(parameters_of(&config), 1))
+        .and_then(|()| check_memory(config.parameter_count(), 1))
         .with_context(|| format!("the config.json of {} cannot be used", directory.display()))?;
     let tokenizer = Tokenizer::from_file(directory.join(TOKENIZER))?;
     ensure!(
@@ -71,7 +85,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
     );
     // The random weights are replaced, all of them or none.
     let model = config.init(Stream::new(0), device);
-    let model = load_weights_into(model, directory)?;
+    let model = load_weights_into(model, &RnnLanguageModel::stored_name, directory)?;
     Ok(Loaded { model, tokenizer, device: device.clone() })
 }
 

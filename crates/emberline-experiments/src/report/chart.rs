@@ -80,16 +80,16 @@ pub fn figure(figure: &Figure) -> Result<Chart> {
         Scale::Linear => value,
         Scale::Logarithmic => value.log10(),
     };
-    let line = |(i, (name, points)): (usize, &(String, Vec<(f64, f64)>))| {
+    let mut lines = Vec::new();
+    for (i, (name, points)) in figure.lines.iter().enumerate() {
         let points = points.iter().map(|(x, y)| (*x, height(*y)));
-        Line {
+        lines.push(Line {
             name: Some(name.clone()),
             colour: colour(i),
             bold: true,
             points: points.filter(|(_, y)| y.is_finite()).collect(),
-        }
-    };
-    let lines: Vec<Line> = figure.lines.iter().enumerate().map(line).collect();
+        });
+    }
     let y_value = match figure.scale {
         Scale::Linear => plain,
         Scale::Logarithmic => power_of_ten,

@@ -139,16 +139,6 @@ pub fn check_model(config: &RnnLanguageModelConfig) -> Result<()> {
     check_dropout(config.dropout)
 }
 
-/// The parameters of a model that is not made yet.
-pub fn parameters_of(config: &RnnLanguageModelConfig) -> u64 {
-    let [vocab_size, d_embedding, d_hidden, n_layers] =
-        [config.vocab_size, config.d_embedding, config.d_hidden, config.n_layers]
-            .map(|size| size as u64);
-    let layer = |d_input: u64| 4 * d_hidden * (d_input + d_hidden + 2);
-    let layers = layer(d_embedding).saturating_add(layer(d_hidden).saturating_mul(n_layers - 1));
-    layers.saturating_add(vocab_size * (d_embedding + d_hidden + 1))
-}
-
 /// The text as windows, the model, the device.
 struct PreparedLanguageModel {
     config: LanguageModellingConfig,
@@ -192,7 +182,7 @@ pub fn prepare(mut config: LanguageModellingConfig) -> Result<Box<dyn Prepared>>
         NextTokenWindows::new(training, &validation, &device).with_context(|| of("validation"))?;
     let model_config = config.model.for_vocabulary(tokenizer.vocab_size());
     // The weights, their gradients and the optimizer's two moments.
-    check_memory(parameters_of(&model_config), 4)?;
+    check_memory(model_config.parameter_count(), 4)?;
     let model = model_config.init(Stream::new(config.training.seed).named("model"), &device);
     let prepared = PreparedLanguageModel {
         config,
@@ -208,9 +198,9 @@ pub fn prepare(mut config: LanguageModellingConfig) -> Result<Box<dyn Prepared>>
 
 /// The text of a config, which from now on names its file and its checksum.
 fn read_text(data: &mut DataConfig) -> Result<Corpus> {
-    let file = datasets::find(&data.text)?;
+    let file = datasets::find(&data.text, "txt")?;
     let corpus = Corpus::from_file(&file)?;
-    datasets::check(&file, corpus.text().as_bytes(), &mut data.sha256)?;
+    datasets::check(&[&file], &mut data.sha256)?;
     if Path::new(&data.text).is_file() {
         data.text = file.display().to_string();
     }
@@ -237,7 +227,10 @@ impl Prepared for PreparedLanguageModel {
             save: &|model, directory| {
                 model_directory::save(model, &self.model_config, &self.tokenizer, directory)
             },
-            load: &model_directory::load_weights_into,
+            load: &|model, directory| {
+                let names = &RnnLanguageModel::stored_name;
+                model_directory::load_weights_into(model, names, directory)
+            },
         };
         let trainer = Trainer {
             config: training,
@@ -311,7 +304,7 @@ mod tests {
         let mut config = char_lstm_deep().model.for_vocabulary(70);
         config.d_hidden = 1 << 20;
         config.n_layers = 1 << 20;
-        let error = check_memory(parameters_of(&config), 4).map_err(|error| error.to_string());
+        let error = check_memory(config.parameter_count(), 4).map_err(|error| error.to_string());
         assert!(crate::doctor::memory_bytes().is_none() || error.is_err(), "{error:?}");
     }
 

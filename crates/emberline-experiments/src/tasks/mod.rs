@@ -3,7 +3,11 @@
 //! The verb `run`, the dry run and the report know none of them: they use [`Prepared`] and what a run
 //! leaves in its directory.
 
+pub mod classification;
+pub mod labelled;
 pub mod language_modelling;
+pub mod memory_horizon;
+pub mod tagging;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -55,6 +55,18 @@ fn a_config_that_cannot_be_run_names_its_key() {
     ] {
         refused(folder.tiny_run("run", &["--set", change]), 2, &words);
     }
+    for (experiment, change, words) in [
+        ("poem-gru", "samples.stop=", ["samples.stop", "empty"]),
+        ("name-classifier", "task=sorting", ["sorting", "`classification`"]),
+        ("name-classifier", "model.merge=concta", ["model.merge", "concta"]),
+        ("name-classifier", "model.d_hidden=0", ["`model`", "d_hidden"]),
+        ("name-classifier", "data.seq_length=8", ["data.seq_length", "`data."]),
+        ("tagger", "data.separator=comma", ["data.separator", "comma"]),
+        ("memory-horizon", "data.distances=[4, 2]", ["data.distances", "[4, 2]"]),
+        ("memory-horizon", "data.distances=[]", ["data.distances", "0"]),
+    ] {
+        refused(folder.tiny_run_of(experiment, "run", &["--set", change]), 2, &words);
+    }
     // Beyond the numbers of a config file.
     let seed = "9223372036854775808";
     refused(folder.tiny_run("run", &["--seed", seed]), 2, &["seed", seed]);
@@ -69,16 +81,69 @@ fn a_config_that_cannot_be_run_names_its_key() {
 }
 
 #[test]
+fn labelled_data_that_cannot_be_learned_from_is_named_with_its_line() {
+    let folder = Folder::new();
+    let names = folder.read("names.tsv");
+    folder.write("columns.tsv", names.replace("a\tone\n", "a one\n").as_bytes());
+    folder.write("empty.tsv", b"name\tlabel\n");
+    folder.write("few.tsv", b"name\tlabel\nann\tone\n");
+    for (name, words) in [
+        ("missing.tsv", vec!["missing.tsv"]),
+        ("columns.tsv", vec!["columns.tsv:2", "2 columns"]),
+        ("empty.tsv", vec!["empty.tsv"]),
+        ("few.tsv", vec!["few.tsv"]),
+    ] {
+        let path = format!("data.path={name}");
+        let run = folder.tiny_run_of("name-classifier", "run", &["--set", &path]);
+        refused(run, 1, &words);
+        assert!(!folder.path("run").exists(), "{name}");
+    }
+    // Of many classes of one name each, some are in the test part alone.
+    let classes = (0..60).map(|i| format!("name{i}\tclass{i}\n")).collect::<String>();
+    folder.write("classes.tsv", (names + &classes).as_bytes());
+    let run = folder.tiny_run_of("name-classifier", "run", &["--set", "data.path=classes.tsv"]);
+    refused(run, 1, &["test part", "classes.tsv:", "class"]);
+}
+
+#[test]
+fn tagged_data_that_cannot_be_learned_from_is_named_with_its_line() {
+    let folder = Folder::new();
+    let train = folder.read("tagged/train.tsv");
+    for (test, words) in [
+        ("he\tO\nmet\n", ["test.tsv:2", "2 columns"]),
+        ("he\tO\nann\tB-robot\n", ["test.tsv:2", "B-robot"]),
+        ("\n\n", ["test.tsv", "test.tsv"]),
+    ] {
+        folder.write("tagged/test.tsv", test.as_bytes());
+        refused(folder.tiny_run_of("tagger", "run", &[]), 1, &words);
+        assert!(!folder.path("run").exists(), "{words:?}");
+    }
+    folder.write("tagged/test.tsv", train.as_bytes());
+    let nowhere = ["--set", "data.path=no/where"];
+    refused(folder.tiny_run_of("tagger", "run", &nowhere), 1, &["no folder no/where"]);
+    let missing = ["--set", "data.test=missing.tsv"];
+    refused(folder.tiny_run_of("tagger", "run", &missing), 1, &["missing.tsv"]);
+
+    folder.succeed(folder.tiny_run_of("tagger", "run", &[]));
+    folder.write("tagged/test.tsv", train.repeat(2).as_bytes());
+    let resume = folder.emberline(&["run", "--resume", "--out", "run"]);
+    refused(resume, 1, &["test.tsv", "SHA-256"]);
+}
+
+#[test]
 fn a_config_file_that_is_none_is_named() {
     let folder = Folder::new();
     folder.write("broken.toml", b"experiment = ");
     folder.write("binary.toml", b"\xff\xfe");
     folder.write("partial.toml", b"experiment = \"char-lstm\"\n");
+    let task = b"task = \"language_modelling\"\nexperiment = \"char-lstm\"\n";
+    folder.write("partial-task.toml", task);
     for (name, word) in [
         ("missing.toml", "cannot read"),
         ("broken.toml", "line 1"),
         ("binary.toml", "cannot read"),
         ("partial.toml", "the key `task` is missing"),
+        ("partial-task.toml", "missing field `device`"),
     ] {
         refused(folder.emberline(&["run", "--config", name]), 2, &[name, word]);
     }

@@ -124,7 +124,7 @@ fn lists_and_the_doctor_speak_json_too() {
     let json = |arguments: &[&str]| -> serde_json::Value {
         serde_json::from_str(&folder.succeed(folder.emberline(arguments)).stdout).unwrap()
     };
-    assert_eq!(json(&["list", "--json"])[0]["name"], "char-lstm");
+    assert_eq!(json(&["list", "--json"])[1]["name"], "char-lstm");
     let doctor = json(&["doctor", "--json"]);
     assert_eq!(doctor["devices"][0]["name"], "flex");
     assert_eq!(doctor["devices"][0]["compiled"], true);

@@ -6,5 +6,6 @@ mod bad_input;
 mod end_to_end;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu;
+mod kinds;
 mod program;
 mod resume;

@@ -19,6 +19,22 @@ impl Folder {
     pub fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("text.txt", text().as_bytes());
+        folder.write("poems.txt", text().replace('\n', "\n\n").as_bytes());
+        // Names of one class end in a, those of the other do not.
+        let letters = |i: usize| "bdfgklmnprst".chars().cycle().skip(i).step_by(3).take(3);
+        let names = (0..120).map(|i| {
+            let (end, class) = if i % 2 == 0 { ('a', "one") } else { ('o', "two") };
+            format!("{}{}{end}\t{class}\n", letters(i).collect::<String>(), i % 7)
+        });
+        folder.write(
+            "names.tsv",
+            ("name\tlabel\n".to_string() + &names.collect::<String>()).as_bytes(),
+        );
+        std::fs::create_dir(folder.path("tagged")).unwrap();
+        let sentence = "he\tO\nmet\tO\nann\tB-person\nlee\tI-person\n\nin\tO\nrome\tB-place\n\n";
+        for file in ["train.tsv", "dev.tsv", "test.tsv"] {
+            folder.write(&format!("tagged/{file}"), sentence.repeat(6).as_bytes());
+        }
         folder
     }
 
@@ -55,6 +71,15 @@ impl Folder {
         command
     }
 
+    /// A tiny run of an experiment besides `char-lstm` into the directory `out`, with more arguments.
+    pub fn tiny_run_of(&self, experiment: &str, out: &str, more: &[&str]) -> Command {
+        let (_, changes) = TINY_OTHERS.iter().find(|(name, _)| *name == experiment).unwrap();
+        let mut command = self.emberline(&["run", experiment, "--out", out]);
+        let changes = SHORT.iter().chain(*changes);
+        command.args(changes.flat_map(|change| ["--set", change])).args(more);
+        command
+    }
+
     /// Runs to the end, which must be a good one.
     pub fn succeed(&self, mut command: Command) -> Finished {
         let finished = finish(&mut command);
@@ -62,6 +87,42 @@ impl Folder {
         finished
     }
 }
+
+/// What makes every training of 24 updates tiny.
+const SHORT: [&str; 6] = [
+    "training.steps=24",
+    "training.schedule.warmup_steps=2",
+    "training.log_every=1",
+    "training.evaluate_every=6",
+    "training.checkpoint_every=3",
+    "data.batch_size=4",
+];
+
+/// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
+const TINY_OTHERS: [(&str, &[&str]); 4] = [
+    (
+        "poem-gru",
+        &[
+            "data.text=poems.txt",
+            "data.seq_length=8",
+            "model.d_hidden=12",
+            "samples.prompts=[\"\\n\\nthe \"]",
+        ],
+    ),
+    ("name-classifier", &["data.path=names.tsv", "model.d_embedding=6", "model.d_hidden=8"]),
+    ("tagger", &["data.path=tagged", "model.d_embedding=6", "model.d_hidden=8"]),
+    (
+        "memory-horizon",
+        &[
+            "data.n_symbols=2",
+            "data.distances=[1, 3]",
+            "data.validation_batches=2",
+            "model.d_hidden=6",
+            "gradient.distance=5",
+            "gradient.rows=2",
+        ],
+    ),
+];
 
 /// What makes `char-lstm` tiny.
 const TINY: [&str; 13] = [

@@ -116,6 +116,25 @@ fn interrupt(child: &Child) {
 }
 
 #[test]
+fn a_killed_classifier_resumes_to_the_same_bits() {
+    let folder = Folder::new();
+    folder.succeed(folder.tiny_run_of("name-classifier", "whole", &SAVE_ALWAYS));
+    let mut child = folder.tiny_run_of("name-classifier", "killed", &SAVE_ALWAYS).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !folder.path("killed/checkpoints/step-00000004/DONE").is_file() {
+        assert!(Instant::now() < deadline, "the run does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    folder.succeed(folder.emberline(&["run", "--resume", "--out", "killed"]));
+    let [whole, killed] = [folder.path("whole"), folder.path("killed")];
+    assert_eq!(metrics(&whole), metrics(&killed));
+    assert_eq!(weights(&whole), weights(&killed));
+    assert_eq!(folder.read("whole/samples.txt"), folder.read("killed/samples.txt"));
+}
+
+#[test]
 fn a_finished_run_resumes_to_itself() {
     let folder = Folder::new();
     folder.succeed(folder.tiny_run("run", &[]));

@@ -1,0 +1,258 @@
+//! How far back recurrent cells see: "information decays with distance", measured in two ways.
+//!
+//! The norm of ∂h_T/∂x_t against T − t, before any training; and recall: the first symbol of a random sequence
+//! is to be named after so many more symbols, by a model that was trained on that very distance. Beside
+//! the plain RNN, the GRU and the LSTM there are two LSTMs whose forget gate is forced: one that never
+//! forgets, and one that always does.
+
+mod gradient;
+mod learners;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, ensure};
+use burn::module::Module;
+use burn::tensor::Device;
+use emberline_backend::device::DeviceName;
+use emberline_checkpoint::Stored;
+use emberline_core::Stream;
+use emberline_core::parameters::parameter_count;
+use emberline_training::{
+    Data, ModelFiles, Observer, Trained, Trainer, TrainingConfig, latest_checkpoint,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use self::gradient::gradient_norms;
+use self::learners::{Learners, Memory, Recall, Sequences};
+use super::{Findings, Prepared, without_model};
+use crate::config::{RunConfig, check_memory, check_sizes};
+use crate::model_directory::{load_weights_into, save_weights_of};
+use crate::result::{Figure, Scale, Table};
+
+/// The share of right answers from which on a distance counts as bridged.
+const BRIDGED: f64 = 0.9;
+
+/// Cells against distances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryHorizonConfig {
+    /// The name of the experiment.
+    pub experiment: String,
+    /// Where to compute.
+    pub device: DeviceName,
+    /// What is read.
+    pub data: SequencesConfig,
+    /// What learns.
+    pub model: LearnerConfig,
+    /// What is measured before.
+    pub gradient: GradientConfig,
+    /// How each learns; its seed is that of the whole run. There should be no norm of gradients to clip at:
+    /// it would be that of all models together, and tie them to each other.
+    pub training: TrainingConfig,
+}
+
+/// Sequences of random symbols.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SequencesConfig {
+    /// The number of symbols. Guessing is right once in so many times.
+    pub n_symbols: usize,
+    /// How many symbols come after the one to recall; a model of each kind for each, in rising order.
+    pub distances: Vec<usize>,
+    /// The rows of an update.
+    pub batch_size: usize,
+    /// The batches that recall is measured on.
+    pub validation_batches: usize,
+}
+
+/// The sizes of a model, the same for every cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnerConfig {
+    /// The width of the embedding.
+    pub d_embedding: usize,
+    /// The width of the state.
+    pub d_hidden: usize,
+}
+
+/// The sequences whose gradients are taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GradientConfig {
+    /// The longest distance.
+    pub distance: usize,
+    /// The sequences that norms are averaged over.
+    pub rows: usize,
+}
+
+impl MemoryHorizonConfig {
+    /// Whether the values besides the training's can be run; the error names the first that cannot.
+    pub fn validate(&self) -> Result<()> {
+        let distances = &self.data.distances;
+        check_sizes(&[
+            ("data.n_symbols", self.data.n_symbols),
+            ("data.batch_size", self.data.batch_size),
+            ("data.validation_batches", self.data.validation_batches),
+            ("model.d_embedding", self.model.d_embedding),
+            ("model.d_hidden", self.model.d_hidden),
+            ("gradient.distance", self.gradient.distance),
+            ("gradient.rows", self.gradient.rows),
+            ("data.distances", distances.last().copied().unwrap_or(0)),
+        ])?;
+        ensure!(
+            distances.is_sorted_by(|a, b| a < b),
+            "`data.distances` must rise, but is {distances:?}"
+        );
+        Ok(())
+    }
+}
+
+/// The sequences and the models.
+struct PreparedHorizon {
+    config: MemoryHorizonConfig,
+    data: Sequences,
+    model: Learners,
+    device: Device,
+}
+
+/// Opens the device and makes the models; writes nothing.
+///
+/// # Errors
+/// If the device cannot be opened, or the models do not fit into memory.
+pub fn prepare(config: MemoryHorizonConfig) -> Result<Box<dyn Prepared>> {
+    check_memory(learners::parameters_of(&config), 4)?;
+    let device = config.device.open()?.autodiff();
+    let random = Stream::new(config.training.seed);
+    let data = Sequences::new(&config.data, random.named("sequences"), &device.clone().inner());
+    let model = Learners::new(&config, random.named("model"), &device);
+    Ok(Box::new(PreparedHorizon { config, data, model, device }))
+}
+
+impl Prepared for PreparedHorizon {
+    fn config(&self) -> RunConfig {
+        RunConfig::MemoryHorizon(self.config.clone())
+    }
+
+    fn parameters(&self) -> usize {
+        parameter_count(&self.model)
+    }
+
+    fn train(
+        &self,
+        directory: &Path,
+        training: &TrainingConfig,
+        observer: &mut dyn Observer,
+        interrupt: &AtomicBool,
+    ) -> Result<Trained<()>> {
+        let trainer = Trainer {
+            config: training,
+            objective: &Recall { distances: &self.config.data.distances },
+            data: &self.data,
+            optimizer: None,
+            device: &self.device,
+            directory,
+            files: ModelFiles {
+                save: &|model, directory| save_weights_of(model, &Stored::same, directory),
+                load: &|model, directory| load_weights_into(model, &Stored::same, directory),
+            },
+            identity: &json!({ "model": self.config.model, "data": self.config.data }),
+            observer,
+            interrupt,
+        };
+        Ok(without_model(trainer.resume(self.model.clone())?))
+    }
+
+    fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
+        let last = latest_checkpoint(directory)?.context("a finished run has a checkpoint")?;
+        let trained = load_weights_into(self.model.clone(), &Stored::same, &last)?.valid();
+        let recall = self.recall(&trained);
+        let gradients = self.gradients();
+
+        let mut metrics = BTreeMap::new();
+        for (memory, accuracies) in &recall {
+            let bridged = accuracies.iter().filter(|(_, accuracy)| *accuracy >= BRIDGED);
+            let horizon = bridged.map(|(distance, _)| *distance).fold(0.0, f64::max);
+            metrics.insert(format!("horizon_{}", memory.key()), horizon);
+        }
+        for (memory, norms) in &gradients {
+            let (here, far) = (norms[0].1, norms[norms.len() - 1].1);
+            metrics.insert(format!("gradient_{}", memory.key()), far / here);
+        }
+        let longest = self.config.gradient.distance;
+        Ok(Findings {
+            metrics,
+            samples: String::new(),
+            tables: vec![
+                table("right answers against distance", &recall, |_| true),
+                table("norm of the gradient against distance", &gradients, |distance| {
+                    distance == longest || distance == 0 || distance.is_power_of_two()
+                }),
+            ],
+            figures: vec![
+                figure("right answers", Scale::Linear, &recall),
+                figure("norm of the gradient", Scale::Logarithmic, &gradients),
+            ],
+        })
+    }
+}
+
+/// A line for each memory: distances with what was measured there.
+type Lines = Vec<(Memory, Vec<(f64, f64)>)>;
+
+impl PreparedHorizon {
+    /// The share of right answers.
+    fn recall(&self, trained: &Learners) -> Lines {
+        let distances = &self.config.data.distances;
+        let line = |memory| {
+            let accuracy = |distance: &usize| {
+                let learner = trained.learner(memory, *distance, distances);
+                (*distance as f64, learner.accuracy(self.data.validation(), *distance))
+            };
+            (memory, distances.iter().map(accuracy).collect())
+        };
+        Memory::ALL.map(line).into()
+    }
+
+    /// The norms of the gradients at the initial weights, which do not depend on the distance of a learner.
+    fn gradients(&self) -> Lines {
+        let distances = &self.config.data.distances;
+        let GradientConfig { distance, rows } = self.config.gradient;
+        let random = Stream::new(self.config.training.seed).named("gradient");
+        let symbols = self.data.symbols(rows, distance + 1, random);
+        let line = |memory| {
+            let learner = self.model.learner(memory, distances[0], distances);
+            let norms = gradient_norms(learner, symbols.clone());
+            let points = norms.into_iter().enumerate();
+            (memory, points.map(|(distance, norm)| (distance as f64, norm)).collect())
+        };
+        Memory::ALL.map(line).into()
+    }
+}
+
+/// The points at the distances that are wanted.
+fn table(title: &str, lines: &Lines, is_wanted: impl Fn(usize) -> bool) -> Table {
+    let wanted = |line: &[(f64, f64)]| -> Vec<(f64, f64)> {
+        line.iter().copied().filter(|(distance, _)| is_wanted(*distance as usize)).collect()
+    };
+    let rows = lines.iter().map(|(memory, line)| {
+        (memory.name().to_string(), wanted(line).into_iter().map(|(_, value)| value).collect())
+    });
+    let distances = lines.first().map_or(Vec::new(), |(_, line)| wanted(line));
+    Table {
+        title: title.into(),
+        columns: distances.into_iter().map(|(distance, _)| distance.to_string()).collect(),
+        rows: rows.collect(),
+    }
+}
+
+fn figure(title: &str, scale: Scale, lines: &Lines) -> Figure {
+    Figure {
+        title: title.into(),
+        x_label: "distance".into(),
+        scale,
+        lines: lines.iter().map(|(memory, line)| (memory.name().into(), line.clone())).collect(),
+    }
+}

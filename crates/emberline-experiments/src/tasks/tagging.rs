@@ -1,0 +1,264 @@
+//! A tagger reads a sentence both ways, and gives each word a tag.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use burn::module::Module;
+use burn::tensor::Device;
+use emberline_backend::device::DeviceName;
+use emberline_core::Stream;
+use emberline_core::parameters::parameter_count;
+use emberline_evaluation::{ConfusionMatrix, SpanScores, predict_tokens};
+use emberline_finetuning::{LabelledBatches, TokenClassification};
+use emberline_models::recurrent_tagger::{RecurrentTagger, RecurrentTaggerConfig};
+use emberline_text::{Example, Separator, TaggedSentences, Vocabulary};
+use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::labelled::{self, ModelConfig};
+use super::{Findings, Prepared, without_model};
+use crate::config::{RunConfig, check_memory, check_sizes};
+use crate::datasets;
+use crate::model_directory::load_weights_into;
+
+/// The sentences that are shown with their tags.
+const SHOWN: usize = 8;
+
+/// A tagger of words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaggingConfig {
+    /// The name of the experiment.
+    pub experiment: String,
+    /// Where to compute.
+    pub device: DeviceName,
+    /// What is read.
+    pub data: TaggedConfig,
+    /// What learns.
+    pub model: ModelConfig,
+    /// How it learns; its seed is that of the whole run.
+    pub training: TrainingConfig,
+}
+
+/// Sentences with a tag for each word, in three files, and their batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaggedConfig {
+    /// A folder, or one of `datasets/`.
+    pub path: String,
+    /// The file of it that is learned from.
+    pub training: String,
+    /// The file that decides between checkpoints.
+    pub validation: String,
+    /// The file that is looked at last.
+    pub test: String,
+    /// What the SHA-256 of the three files, one after the other, must be; the run writes it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// What stands between the columns.
+    pub separator: Separator,
+    /// Words seen less often in the training file are one.
+    pub min_count: u64,
+    /// The sentences of an update.
+    pub batch_size: usize,
+}
+
+impl TaggingConfig {
+    /// Whether the values besides the training's can be run; the error names the first that cannot.
+    pub fn validate(&self) -> Result<()> {
+        check_sizes(&[("data.batch_size", self.data.batch_size)])?;
+        self.model.validate()
+    }
+}
+
+/// The sentences, the model, the device.
+struct PreparedTagger {
+    config: TaggingConfig,
+    words: Vocabulary,
+    tags: Vocabulary,
+    data: LabelledBatches,
+    test: TaggedSentences,
+    test_examples: Vec<Example>,
+    model_config: RecurrentTaggerConfig,
+    model: RecurrentTagger,
+    device: Device,
+}
+
+/// Reads the sentences, opens the device and makes the model; writes nothing.
+///
+/// # Errors
+/// If a line of a file is not as expected, a tag is not of the training file, or the model does not fit.
+pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
+    let [training, validation, test] = read(&mut config.data)?;
+    let words = labelled::vocabulary(&training.words(), config.data.min_count)?;
+    let tags = Vocabulary::of_labels(&training.tags());
+    let test_examples = test.encode(&words, &tags)?;
+    let random = Stream::new(config.training.seed);
+    let device = config.device.open()?.autodiff();
+    let data = LabelledBatches::new(
+        training.encode(&words, &tags)?,
+        validation.encode(&words, &tags)?,
+        config.data.batch_size,
+        random.named("data"),
+        &device,
+    )?;
+    let ModelConfig { cell, merge, d_embedding, d_hidden, n_layers, dropout } = config.model;
+    let model_config = RecurrentTaggerConfig {
+        model_type: Default::default(),
+        vocab_size: words.size(),
+        n_classes: tags.size(),
+        cell,
+        merge,
+        d_embedding,
+        d_hidden,
+        n_layers,
+        dropout,
+    };
+    // The weights, their gradients and the optimizer's two moments.
+    check_memory(model_config.parameter_count(), 4)?;
+    let model = model_config.init(random.named("model"), &device);
+    Ok(Box::new(PreparedTagger {
+        config,
+        words,
+        tags,
+        data,
+        test,
+        test_examples,
+        model_config,
+        model,
+        device,
+    }))
+}
+
+/// The sentences of a config, which from now on names their folder and their checksum.
+fn read(data: &mut TaggedConfig) -> Result<[TaggedSentences; 3]> {
+    let folder = datasets::find_folder(&data.path)?;
+    let files: [PathBuf; 3] =
+        [&data.training, &data.validation, &data.test].map(|name| folder.join(name));
+    let [training, validation, test] =
+        files.each_ref().map(|file| TaggedSentences::from_file(file, data.separator));
+    let sentences = [training?, validation?, test?];
+    datasets::check(&files.each_ref().map(PathBuf::as_path), &mut data.sha256)?;
+    if Path::new(&data.path).is_dir() {
+        data.path = folder.display().to_string();
+    }
+    Ok(sentences)
+}
+
+impl Prepared for PreparedTagger {
+    fn config(&self) -> RunConfig {
+        RunConfig::Tagging(self.config.clone())
+    }
+
+    fn parameters(&self) -> usize {
+        parameter_count(&self.model)
+    }
+
+    fn train(
+        &self,
+        directory: &Path,
+        training: &TrainingConfig,
+        observer: &mut dyn Observer,
+        interrupt: &AtomicBool,
+    ) -> Result<Trained<()>> {
+        let names = &RecurrentTagger::stored_name;
+        let vocabularies = (&self.words, &self.tags);
+        let trainer = Trainer {
+            config: training,
+            objective: &TokenClassification,
+            data: &self.data,
+            optimizer: None,
+            device: &self.device,
+            directory,
+            files: ModelFiles {
+                save: &|model, directory| {
+                    labelled::save(model, names, &self.model_config, vocabularies, directory)
+                },
+                load: &|model, directory| load_weights_into(model, names, directory),
+            },
+            identity: &json!({ "model": self.config.model, "data": self.config.data }),
+            observer,
+            interrupt,
+        };
+        Ok(without_model(trainer.resume(self.model.clone())?))
+    }
+
+    fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
+        let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
+        let names = &RecurrentTagger::stored_name;
+        let model = load_weights_into(self.model.clone(), names, &best)?.valid();
+        let rows: Vec<&[u32]> = self.test_examples.iter().map(|row| &row.tokens[..]).collect();
+        let device = self.device.clone().inner();
+        let predicted = predict_tokens(&model, &rows, self.config.data.batch_size, &device);
+
+        let mut matrix = ConfusionMatrix::new(self.tags.size());
+        for (example, predicted) in self.test_examples.iter().zip(&predicted) {
+            for (expected, predicted) in example.labels.iter().zip(predicted) {
+                matrix.add(*expected, *predicted);
+            }
+        }
+        let scores = (0..).zip(self.tags.tokens()).map(|(id, tag)| (tag, matrix.of_class(id)));
+        let mut metrics = BTreeMap::from([
+            ("test_accuracy".into(), matrix.accuracy()),
+            ("test_macro_f1".into(), matrix.macro_f1()),
+            ("test_count".into(), matrix.total() as f64),
+        ]);
+        let mut tables = vec![
+            labelled::scores_table("tags of the test part", scores),
+            labelled::confusion_table(&matrix, &self.tags),
+        ];
+        let tags: Vec<Vec<&str>> = predicted.iter().map(|row| self.names(row)).collect();
+        let spans = self.spans(&tags);
+        if !spans.by_kind().is_empty() {
+            let overall = spans.overall();
+            metrics.extend([
+                ("test_span_precision".into(), overall.precision()),
+                ("test_span_recall".into(), overall.recall()),
+                ("test_span_f1".into(), overall.f1()),
+            ]);
+            let scores = spans.by_kind().iter().map(|(kind, scores)| (kind, *scores));
+            tables.insert(0, labelled::scores_table("spans of the test part", scores));
+        }
+        Ok(Findings { metrics, samples: self.samples(&tags), tables, figures: Vec::new() })
+    }
+}
+
+impl PreparedTagger {
+    fn names(&self, tags: &[u32]) -> Vec<&str> {
+        tags.iter().map(|tag| self.tags.token(*tag).unwrap_or_default()).collect()
+    }
+
+    /// The spans that tags beginning with `B-` and `I-` mark; none where there are no such tags.
+    fn spans(&self, predicted: &[Vec<&str>]) -> SpanScores {
+        let mut spans = SpanScores::new();
+        for (sentence, predicted) in self.test.sentences().iter().zip(predicted) {
+            let expected: Vec<&str> = sentence.tags.iter().map(String::as_str).collect();
+            spans.add(&expected, predicted);
+        }
+        spans
+    }
+
+    /// Sentences of the test file, from all over it: a tag that is not `O` stands behind its word, and the
+    /// right one where it is another.
+    fn samples(&self, predicted: &[Vec<&str>]) -> String {
+        let sentences = self.test.sentences();
+        let mut text = String::new();
+        for place in (0..sentences.len()).step_by(sentences.len().div_ceil(SHOWN)) {
+            let sentence = &sentences[place];
+            let words = sentence.words.iter().zip(&sentence.tags).zip(&predicted[place]).map(
+                |((word, expected), predicted)| match (*predicted, expected.as_str()) {
+                    (predicted, expected) if predicted != expected => {
+                        format!("{word}[{predicted}, not {expected}]")
+                    }
+                    ("O", _) => word.clone(),
+                    (predicted, _) => format!("{word}[{predicted}]"),
+                },
+            );
+            text += &(words.collect::<Vec<_>>().join(" ") + "\n");
+        }
+        text
+    }
+}

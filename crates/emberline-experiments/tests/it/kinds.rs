@@ -1,0 +1,108 @@
+//! Every kind of run, from its data to its report.
+
+use serde_json::Value;
+
+use crate::program::{Finished, Folder, metrics, weights};
+
+/// The result of a tiny run of an experiment in a directory of its name, and what it printed.
+fn run(folder: &Folder, experiment: &str) -> (Value, Finished) {
+    let finished = folder.succeed(folder.tiny_run_of(experiment, experiment, &[]));
+    let result = folder.read(&format!("{experiment}/result.json"));
+    (serde_json::from_str(&result).unwrap(), finished)
+}
+
+fn metric(result: &Value, name: &str) -> f64 {
+    result["metrics"][name].as_f64().unwrap_or_else(|| panic!("no {name} in {result}"))
+}
+
+#[test]
+fn a_poem_ends_where_the_model_writes_an_empty_line() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "poem-gru");
+    assert!(metric(&result, "perplexity") > 1.0);
+    // One of two newlines in a row is the model's own, so that none is left within the sample.
+    let samples = folder.read("poem-gru/samples.txt");
+    assert!(samples.starts_with("the ") && !samples.trim_end().contains("\n\n"), "{samples:?}");
+}
+
+#[test]
+fn a_classifier_ends_with_a_confusion_matrix_of_its_test() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "name-classifier");
+    assert!(finished.stdout.contains("test accuracy"), "{}", finished.stdout);
+    let table = result["tables"].as_array().unwrap().last().unwrap();
+    let counts =
+        table["rows"].as_array().unwrap().iter().flat_map(|row| row[1].as_array().unwrap());
+    let total: f64 = counts.map(|count| count.as_f64().unwrap()).sum();
+    assert_eq!(total, metric(&result, "test_count"));
+    assert!(total > 0.0);
+    let report = folder.read("name-classifier/report.html");
+    assert!(report.contains("<th></th><th>one</th><th>two</th>"), "no confusion matrix");
+    for file in ["vocabulary.json", "labels.json", "config.json", "model.safetensors"] {
+        let path = format!("name-classifier/checkpoints/step-00000024/{file}");
+        assert!(folder.path(&path).is_file(), "{path}");
+    }
+}
+
+#[test]
+fn a_tagger_of_entities_scores_spans_too() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "tagger");
+    for name in ["test_accuracy", "test_macro_f1", "test_span_f1"] {
+        assert!((0.0..=1.0).contains(&metric(&result, name)), "{name}");
+    }
+    assert_eq!(metric(&result, "test_count"), 6.0 * 6.0);
+    assert!(folder.read("tagger/report.html").contains("Spans of the test part"));
+}
+
+#[test]
+fn the_memory_horizon_draws_gradient_and_recall_against_distance() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "memory-horizon");
+    let figures = result["figures"].as_array().unwrap();
+    let points = |figure: usize| figures[figure]["lines"][0][1].as_array().unwrap().len();
+    assert_eq!((points(0), points(1)), (2, 6));
+    assert!(metric(&result, "gradient_lstm_shut") < metric(&result, "gradient_lstm_open"));
+    assert!(folder.path("memory-horizon/plots/norm-of-the-gradient.svg").is_file());
+}
+
+#[test]
+fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
+    let folder = Folder::new();
+    for experiment in ["name-classifier", "tagger", "memory-horizon"] {
+        let (first, _) = run(&folder, experiment);
+        let config = format!("{experiment}/config.toml");
+        folder.succeed(folder.emberline(&["run", "--config", &config, "--out", "again"]));
+        assert_eq!(metrics(&folder.path(experiment)), metrics(&folder.path("again")));
+        assert_eq!(weights(&folder.path(experiment)), weights(&folder.path("again")));
+        std::fs::remove_dir_all(folder.path("again")).unwrap();
+
+        let resume = ["run", "--resume", "--out", experiment, "--json"];
+        let resumed = folder.succeed(folder.emberline(&resume)).stdout;
+        let resumed: Value = serde_json::from_str(&resumed).unwrap();
+        assert_eq!(resumed["metrics"], first["metrics"]);
+
+        let dry = folder.tiny_run_of(experiment, "dry", &["--dry-run", "--json"]);
+        let estimate: Value = serde_json::from_str(&folder.succeed(dry).stdout).unwrap();
+        assert_eq!(estimate["parameters"], first["parameters"]);
+        assert!(!folder.path("dry").exists());
+    }
+}
+
+#[test]
+fn a_report_compares_runs_of_different_kinds_by_what_they_share() {
+    let folder = Folder::new();
+    run(&folder, "name-classifier");
+    run(&folder, "tagger");
+    run(&folder, "memory-horizon");
+    let report = |runs: &[&str]| {
+        let arguments = [&["report"], runs, &["--output", "both.html"]].concat();
+        folder.succeed(folder.emberline(&arguments));
+        folder.read("both.html")
+    };
+    let both = report(&["name-classifier", "tagger"]);
+    assert!(both.contains("<th>test macro f1</th>") && !both.contains("<th>test span f1</th>"));
+    let other = report(&["tagger", "memory-horizon"]);
+    assert!(other.contains("<th>parameters</th>") && !other.contains("<th>test accuracy</th>"));
+    assert!(other.contains("<th>task</th>"), "the kinds differ");
+}
