@@ -50,10 +50,7 @@ pub(super) fn hidden(
     weights: CellWeights,
     reading: Reading,
 ) -> (Tensor<3>, HiddenState) {
-    let dims = input.dims();
-    let d_hidden = state.hidden.dims()[1];
-    let (outputs, [hidden]) =
-        run(cell, input, weights, [state.hidden], None, reading, (dims, d_hidden));
+    let (outputs, [hidden]) = run(cell, input, weights, [state.hidden], None, reading);
     (outputs, HiddenState { hidden })
 }
 
@@ -65,12 +62,9 @@ pub(super) fn lstm(
     options: LstmOptions,
     reading: Reading,
 ) -> (Tensor<3>, LstmState) {
-    let dims = input.dims();
-    let d_output = state.hidden.dims()[1];
     let states = [state.hidden, state.cell];
-    let cell = Cell::Lstm(options);
     let (outputs, [hidden, cell]) =
-        run(cell, input, weights, states, projection, reading, (dims, d_output));
+        run(Cell::Lstm(options), input, weights, states, projection, reading);
     (outputs, LstmState { hidden, cell })
 }
 
@@ -81,9 +75,10 @@ fn run<const N: usize>(
     states: [Tensor<2>; N],
     projection: Option<Tensor<2>>,
     reading: Reading,
-    ([batch_size, seq_length, _], d_output): ([usize; 3], usize),
 ) -> (Tensor<3>, [Tensor<2>; N]) {
+    let [batch_size, seq_length, _] = input.dims();
     let widths = states.each_ref().map(|state| state.dims()[1]);
+    let d_output = widths[0];
     let mut arguments = vec![
         input.into_dispatch(),
         weights.input.into_dispatch(),

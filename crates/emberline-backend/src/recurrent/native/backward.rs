@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::block::{BackwardBlock, BackwardRow, Buffer};
+use super::block::{BackwardBlock, BackwardRow, Buffer, share};
 use super::steps::{Steps, before, deal};
 use super::{Cell, Found, Inputs, Results, gru_after, gru_before, lstm, rnn};
 use crate::flex::Real;
@@ -18,7 +18,7 @@ pub(super) trait StepBack<T>: Sync {
 }
 
 /// The gradients, given those of [`forward`](super::forward)'s result.
-pub(in super::super) fn backward<T: Real>(
+pub(in crate::recurrent) fn backward<T: Real>(
     cell: Cell,
     inputs: &Inputs<T>,
     results: Results<T>,
@@ -52,56 +52,44 @@ fn run<T: Real>(
     let steps = Steps::new(inputs);
     let d_gates = inputs.d_gates();
     let outputs = &flat[..batch_size * seq_length * d_output];
-    let (d_outputs, d_finals) = gradient.split_at(outputs.len());
-    let (d_final_hidden, d_final_memory) = d_finals.split_at(batch_size * d_output);
-    let (mut hidden, mut memory) = (d_final_hidden.to_vec(), d_final_memory.to_vec());
-    let n_projected = if inputs.projection.is_empty() { 0 } else { steps.total() * d_output };
-    let mut d_projected = vec![T::ZERO; n_projected];
-
+    let (outputs_gradient, finals_gradient) = gradient.split_at(outputs.len());
+    let (final_hidden, final_memory) = finals_gradient.split_at(batch_size * d_output);
+    let (mut hidden, mut memory) = (final_hidden.to_vec(), final_memory.to_vec());
+    let d_extra = if cell.saves_extra() { d_hidden } else { 0 };
+    let d_projected = if inputs.projection.is_empty() { 0 } else { d_output };
     let d_memory = memory.len() / batch_size;
-    let mut memories =
-        memory.chunks_mut(d_memory.max(1)).zip(inputs.memory.chunks(d_memory.max(1)));
-    let rows = (steps.lengths().iter())
-        .zip(steps.split_mut(gates, d_gates))
-        .zip(steps.split_mut(extra, d_hidden))
-        .zip(steps.split_mut(&mut d_projected, d_output))
-        .zip(outputs.chunks(seq_length * d_output).zip(d_outputs.chunks(seq_length * d_output)))
-        .zip(inputs.hidden.chunks(d_output).zip(hidden.chunks_mut(d_output)))
-        .map(
-            |(
-                ((((length, gates), extra), d_projected), (outputs, d_outputs)),
-                (hidden, d_hidden),
-            )| {
-                let (d_memory, memory) = memories.next().unwrap_or_default();
-                let length = *length;
-                BackwardRow {
-                    length,
-                    gates,
-                    extra,
-                    d_projected,
-                    outputs,
-                    d_outputs,
-                    hidden,
-                    memory,
-                    d_hidden,
-                    d_memory,
-                }
-            },
-        )
+    let mut projected = vec![T::ZERO; steps.total() * d_projected];
+
+    let (mut gates_left, mut extra_left) = (&mut gates[..], &mut extra[..]);
+    let mut projected_left = &mut projected[..];
+    let (mut hidden_left, mut memory_left) = (&mut hidden[..], &mut memory[..]);
+    let rows = (steps.lengths().iter().enumerate())
+        .map(|(row, &length)| BackwardRow {
+            length,
+            gates: share(&mut gates_left, length * d_gates),
+            extra: share(&mut extra_left, length * d_extra),
+            projected_gradient: share(&mut projected_left, length * d_projected),
+            outputs: of_row(outputs, row, seq_length * d_output),
+            outputs_gradient: of_row(outputs_gradient, row, seq_length * d_output),
+            hidden: of_row(inputs.hidden, row, d_output),
+            memory: of_row(inputs.memory, row, d_memory),
+            hidden_gradient: share(&mut hidden_left, d_output),
+            memory_gradient: share(&mut memory_left, d_memory),
+        })
         .collect();
     deal(rows, |row| row.length).into_par_iter().for_each(|rows| {
         let block = BackwardBlock {
             direction,
-            width: d_hidden,
-            d_hidden: Buffer::new(rows.len(), d_output),
-            d_sums: Buffer::new(rows.len(), d_gates),
+            d_hidden,
+            hidden_gradient: Buffer::new(rows.len(), d_output),
+            sums_gradient: Buffer::new(rows.len(), d_gates),
             scratch: Buffer::new(rows.len(), d_hidden),
             rows,
         };
         run_block(step, block);
     });
-    let extra = &*extra;
-    let weights = weight_gradients(cell, inputs, &steps, (outputs, gates, extra, &d_projected));
+    let steps_back = StepsBack { outputs, gates, extra, projected: &projected };
+    let weights = weight_gradients(cell, inputs, &steps, steps_back);
     let input = match input_is_tracked {
         true => input_gradient(inputs, &steps, gates),
         false => Vec::new(),
@@ -111,7 +99,7 @@ fn run<T: Real>(
 
 fn run_block<T: Real>(step: &impl StepBack<T>, mut block: BackwardBlock<T>) {
     for (index, row) in block.rows.iter().enumerate() {
-        block.d_hidden.row_mut(index).copy_from_slice(row.d_hidden);
+        block.hidden_gradient.row_mut(index).copy_from_slice(row.hidden_gradient);
     }
     let longest = block.rows[0].length;
     for index in 0..longest {
@@ -121,15 +109,28 @@ fn run_block<T: Real>(step: &impl StepBack<T>, mut block: BackwardBlock<T>) {
         };
         let active = block.rows.partition_point(|row| row.length > at);
         for (index, row) in block.rows[..active].iter().enumerate() {
-            let d_hidden = block.d_hidden.row_mut(index);
-            let d_output = &row.d_outputs[at * d_hidden.len()..][..d_hidden.len()];
-            d_hidden.iter_mut().zip(d_output).for_each(|(sum, value)| *sum += *value);
+            let hidden_gradient = block.hidden_gradient.row_mut(index);
+            let outputs_gradient = of_row(row.outputs_gradient, at, hidden_gradient.len());
+            let pairs = hidden_gradient.iter_mut().zip(outputs_gradient);
+            pairs.for_each(|(sum, value)| *sum += *value);
         }
         step.step_back(&mut block, active, at);
     }
     for (index, row) in block.rows.iter_mut().enumerate() {
-        row.d_hidden.copy_from_slice(block.d_hidden.row(index));
+        row.hidden_gradient.copy_from_slice(block.hidden_gradient.row(index));
     }
+}
+
+/// What the way back has left of all steps, each `[steps of all rows, width]` but the outputs, which are padded.
+struct StepsBack<'a, T> {
+    outputs: &'a [T],
+    /// The gradients of the gates' sums.
+    gates: &'a [T],
+    /// What a cell has made of what it saved: of a GRU the gradient of what the reset gate acts on (after) or what
+    /// it leaves (before), of a projected LSTM `o ⊙ tanh(c)`.
+    extra: &'a [T],
+    /// The gradients of the projected outputs; empty where there is no projection.
+    projected: &'a [T],
 }
 
 /// The gradients of weights, biases and projection: products and sums over the steps of all rows.
@@ -137,8 +138,9 @@ fn weight_gradients<T: Real>(
     cell: Cell,
     inputs: &Inputs<T>,
     steps: &Steps,
-    (outputs, gates, extra, d_projected): (&[T], &[T], &[T], &[T]),
+    back: StepsBack<T>,
 ) -> Found<T> {
+    let StepsBack { outputs, gates, extra, projected } = back;
     let Inputs { d_input, d_output, d_hidden, .. } = *inputs;
     let (total, d_gates) = (steps.total(), inputs.d_gates());
     let gates = Matrix::new(gates, total, d_gates);
@@ -167,9 +169,8 @@ fn weight_gradients<T: Real>(
         }
         Cell::Rnn(_) | Cell::Lstm(_) => (packed.multiply(before), bias_input.clone()),
     };
-    let projection = match d_projected {
+    let projection = match projected {
         [] => Vec::new(),
-        // The way back has left o ⊙ tanh(c) in the place of c.
         values => Packed::new(Matrix::new(values, total, d_output))
             .multiply(Matrix::new(extra, total, d_hidden).transposed()),
     };
@@ -191,6 +192,11 @@ fn input_gradient<T: Real>(inputs: &Inputs<T>, steps: &Steps, gates: &[T]) -> Ve
     let gates = Matrix::new(gates, steps.total(), d_gates);
     let packed = Packed::new(weight_input.transposed()).multiply(gates);
     steps.padded(packed, inputs.d_input)
+}
+
+/// The numbers of one row of `[rows, width]`.
+fn of_row<T>(values: &[T], row: usize, width: usize) -> &[T] {
+    &values[row * width..][..width]
 }
 
 /// The state before each step, `[steps of all rows, d_output]`.

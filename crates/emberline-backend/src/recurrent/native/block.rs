@@ -1,7 +1,7 @@
 //! The rows that one thread takes through the sequence, and its buffers.
 
-use super::super::Direction;
 use crate::flex::Real;
+use crate::recurrent::Direction;
 
 /// Numbers added to the rows of a buffer, so that rows whose length is a power of two do not all fall on
 /// the same few lines of the cache.
@@ -34,14 +34,18 @@ impl<T: Real> Buffer<T> {
 
     /// All rows from a column on.
     pub(super) fn starting_at(&self, column: usize) -> &[T] {
-        &self.values[column.min(self.values.len())..]
+        &self.values[column..]
     }
 
     /// All rows from a column on.
     pub(super) fn starting_at_mut(&mut self, column: usize) -> &mut [T] {
-        let column = column.min(self.values.len());
         &mut self.values[column..]
     }
+}
+
+/// The next numbers of a buffer whose rows are handed out one after the other.
+pub(super) fn share<'a, T>(left: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    left.split_off_mut(..count).expect("the buffer has a share for every row")
 }
 
 /// A row on its way forward.
@@ -88,27 +92,27 @@ pub(super) struct BackwardRow<'a, T> {
     /// See [`Saved`](super::Saved).
     pub(super) extra: &'a mut [T],
     /// Where a projected cell leaves the gradients of its outputs.
-    pub(super) d_projected: &'a mut [T],
+    pub(super) projected_gradient: &'a mut [T],
     pub(super) outputs: &'a [T],
-    pub(super) d_outputs: &'a [T],
+    pub(super) outputs_gradient: &'a [T],
     pub(super) hidden: &'a [T],
     pub(super) memory: &'a [T],
     /// The gradient of the final state, and where that of the first one goes.
-    pub(super) d_hidden: &'a mut [T],
+    pub(super) hidden_gradient: &'a mut [T],
     /// The gradient of the memory now.
-    pub(super) d_memory: &'a mut [T],
+    pub(super) memory_gradient: &'a mut [T],
 }
 
 /// Rows on their way back.
 pub(super) struct BackwardBlock<'a, T> {
     pub(super) rows: Vec<BackwardRow<'a, T>>,
     pub(super) direction: Direction,
-    pub(super) width: usize,
+    pub(super) d_hidden: usize,
     /// The gradient of the state now, `[rows, d_output]`.
-    pub(super) d_hidden: Buffer<T>,
+    pub(super) hidden_gradient: Buffer<T>,
     /// The gradients of the products with the state, `[rows, gates · d_hidden]`.
-    pub(super) d_sums: Buffer<T>,
-    /// `[rows, width]`.
+    pub(super) sums_gradient: Buffer<T>,
+    /// `[rows, d_hidden]`.
     pub(super) scratch: Buffer<T>,
 }
 

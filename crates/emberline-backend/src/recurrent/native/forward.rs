@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::block::{Buffer, ForwardBlock, ForwardRow};
+use super::block::{Buffer, ForwardBlock, ForwardRow, share};
 use super::steps::{Steps, deal};
 use super::{Cell, Inputs, Saved, gru_after, gru_before, lstm, rnn};
 use crate::flex::Real;
@@ -17,7 +17,7 @@ pub(super) trait Step<T>: Sync {
 }
 
 /// Outputs, final hidden state and final memory, one after the other.
-pub(in super::super) fn forward<T: Real>(
+pub(in crate::recurrent) fn forward<T: Real>(
     cell: Cell,
     inputs: &Inputs<T>,
     saved: Option<&mut Saved<T>>,
@@ -47,28 +47,25 @@ fn run<T: Real>(
     let mut gates = Packed::new(Matrix::new(inputs.weight_input, d_input, d_gates))
         .multiply(Matrix::new(&input, total, d_input));
     let saves_extra = saved.is_some() && cell.saves_extra();
-    let mut extra = vec![T::ZERO; if saves_extra { total * d_hidden } else { 0 }];
-
+    let d_extra = if saves_extra { d_hidden } else { 0 };
+    let d_memory = inputs.memory.len() / batch_size;
+    let mut extra = vec![T::ZERO; total * d_extra];
     let n_outputs = batch_size * seq_length * d_output;
-    let mut flat = vec![T::ZERO; n_outputs + batch_size * d_output + inputs.memory.len()];
-    let (outputs, finals) = flat.split_at_mut(n_outputs);
-    let (hidden, memory) = finals.split_at_mut(batch_size * d_output);
+    let mut flat = vec![T::ZERO; n_outputs + batch_size * (d_output + d_memory)];
+    let (mut outputs, finals) = flat.split_at_mut(n_outputs);
+    let (mut hidden, mut memory) = finals.split_at_mut(batch_size * d_output);
     memory.copy_from_slice(inputs.memory);
-    let d_memory = memory.len() / batch_size;
-    let mut memories = memory.chunks_mut(d_memory.max(1));
-    let rows = (steps.lengths().iter())
-        .zip(steps.split_mut(&mut gates, d_gates))
-        .zip(steps.split_mut(&mut extra, d_hidden))
-        .zip(outputs.chunks_mut(seq_length * d_output))
-        .zip(inputs.hidden.chunks(d_output).zip(hidden.chunks_mut(d_output)))
-        .map(|((((length, gates), extra), outputs), (start, hidden))| ForwardRow {
-            length: *length,
-            gates,
-            extra,
-            outputs,
+
+    let (mut gates_left, mut extra_left) = (&mut gates[..], &mut extra[..]);
+    let rows = (steps.lengths().iter().zip(inputs.hidden.chunks(d_output)))
+        .map(|(&length, start)| ForwardRow {
+            length,
+            gates: share(&mut gates_left, length * d_gates),
+            extra: share(&mut extra_left, length * d_extra),
+            outputs: share(&mut outputs, seq_length * d_output),
             start,
-            hidden,
-            memory: memories.next().unwrap_or_default(),
+            hidden: share(&mut hidden, d_output),
+            memory: share(&mut memory, d_memory),
         })
         .collect();
     deal(rows, |row| row.length).into_par_iter().for_each(|rows| {

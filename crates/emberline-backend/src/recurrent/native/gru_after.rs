@@ -112,29 +112,31 @@ impl<'a, T: Real> Backward<'a, T> {
 
 impl<T: Real> StepBack<T> for Backward<'_, T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
-        let BackwardBlock { rows, direction, width, d_hidden, d_sums, .. } = block;
+        let BackwardBlock {
+            rows, direction, d_hidden: width, hidden_gradient, sums_gradient, ..
+        } = block;
         for (index, row) in rows[..active].iter_mut().enumerate() {
             simd::run(GatesBack {
                 gates: &mut row.gates[at * 3 * *width..][..3 * *width],
                 extra: &mut row.extra[at * *width..][..*width],
                 before: before(row.outputs, row.hidden, (at, row.length), *direction),
-                d_sums: d_sums.row_mut(index),
-                d_hidden: d_hidden.row_mut(index),
+                sums_gradient: sums_gradient.row_mut(index),
+                hidden_gradient: hidden_gradient.row_mut(index),
                 sign: self.sign,
             });
         }
-        self.recurrent.add(active, (d_sums, 0), (d_hidden, 0));
+        self.recurrent.add(active, (sums_gradient, 0), (hidden_gradient, 0));
     }
 }
 
 /// One step of one row, backwards. The gates become their gradients, `extra` that of what the reset gate
-/// acts on, and `d_hidden` what passes the update gate.
+/// acts on, and `hidden_gradient` what passes the update gate.
 struct GatesBack<'a, T> {
     gates: &'a mut [T],
     extra: &'a mut [T],
     before: &'a [T],
-    d_sums: &'a mut [T],
-    d_hidden: &'a mut [T],
+    sums_gradient: &'a mut [T],
+    hidden_gradient: &'a mut [T],
     sign: T,
 }
 
@@ -148,7 +150,7 @@ impl<T: Real> Kernel for GatesBack<'_, T> {
                 std::array::from_fn(|gate| load(&self.gates[gate * width + first..], lanes));
             let mut reset = load(&self.extra[first..], lanes);
             let before = load(&self.before[first..], lanes);
-            let mut d = load(&self.d_hidden[first..], lanes);
+            let mut d = load(&self.hidden_gradient[first..], lanes);
             for lane in 0..LANES {
                 let d_z = d[lane] * (before[lane] - n[lane]);
                 let d_n = d[lane] * (T::ONE - z[lane]) * (T::ONE - n[lane] * n[lane]);
@@ -163,10 +165,10 @@ impl<T: Real> Kernel for GatesBack<'_, T> {
                 store(&mut self.gates[gate * width + first..], values, lanes);
             }
             for (gate, values) in [r, z, reset].iter().enumerate() {
-                store(&mut self.d_sums[gate * width + first..], values, lanes);
+                store(&mut self.sums_gradient[gate * width + first..], values, lanes);
             }
             store(&mut self.extra[first..], &reset, lanes);
-            store(&mut self.d_hidden[first..], &d, lanes);
+            store(&mut self.hidden_gradient[first..], &d, lanes);
         }
     }
 }

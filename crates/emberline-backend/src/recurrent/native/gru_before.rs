@@ -148,38 +148,45 @@ impl<'a, T: Real> Backward<'a, T> {
 
 impl<T: Real> StepBack<T> for Backward<'_, T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
-        let BackwardBlock { rows, direction, width, d_hidden, d_sums, scratch } = block;
+        let BackwardBlock {
+            rows,
+            direction,
+            d_hidden: width,
+            hidden_gradient,
+            sums_gradient,
+            scratch,
+        } = block;
         let (width, direction) = (*width, *direction);
         for (index, row) in rows[..active].iter_mut().enumerate() {
             simd::run(UpdateBack {
                 gates: &mut row.gates[(at * 3 + 1) * width..][..2 * width],
                 before: before(row.outputs, row.hidden, (at, row.length), direction),
-                d_sums: &mut d_sums.row_mut(index)[width..],
-                d_hidden: d_hidden.row_mut(index),
+                sums_gradient: &mut sums_gradient.row_mut(index)[width..],
+                hidden_gradient: hidden_gradient.row_mut(index),
                 sign: self.sign,
             });
         }
-        self.new.assign(active, (d_sums, 2 * width), (scratch, 0));
+        self.new.assign(active, (sums_gradient, 2 * width), (scratch, 0));
         for (index, row) in rows[..active].iter_mut().enumerate() {
             simd::run(ResetBack {
                 gates: &mut row.gates[at * 3 * width..][..width],
                 before: before(row.outputs, row.hidden, (at, row.length), direction),
-                d_kept: scratch.row(index),
-                d_sums: &mut d_sums.row_mut(index)[..width],
-                d_hidden: d_hidden.row_mut(index),
+                kept_gradient: scratch.row(index),
+                sums_gradient: &mut sums_gradient.row_mut(index)[..width],
+                hidden_gradient: hidden_gradient.row_mut(index),
             });
         }
-        self.gates.add(active, (d_sums, 0), (d_hidden, 0));
+        self.gates.add(active, (sums_gradient, 0), (hidden_gradient, 0));
     }
 }
 
 /// From the gradient of the state to those of the update gate and the new state, side by side in `gates`
-/// and `d_sums`; what passes the update gate stays in `d_hidden`.
+/// and `sums_gradient`; what passes the update gate stays in `hidden_gradient`.
 struct UpdateBack<'a, T> {
     gates: &'a mut [T],
     before: &'a [T],
-    d_sums: &'a mut [T],
-    d_hidden: &'a mut [T],
+    sums_gradient: &'a mut [T],
+    hidden_gradient: &'a mut [T],
     sign: T,
 }
 
@@ -192,7 +199,7 @@ impl<T: Real> Kernel for UpdateBack<'_, T> {
             let [mut z, mut n] =
                 std::array::from_fn(|gate| load(&self.gates[gate * width + first..], lanes));
             let (before, mut d) =
-                (load(&self.before[first..], lanes), load(&self.d_hidden[first..], lanes));
+                (load(&self.before[first..], lanes), load(&self.hidden_gradient[first..], lanes));
             for lane in 0..LANES {
                 let d_z = d[lane] * (before[lane] - n[lane]);
                 let d_n = d[lane] * (T::ONE - z[lane]);
@@ -202,20 +209,20 @@ impl<T: Real> Kernel for UpdateBack<'_, T> {
             }
             for (gate, values) in [z, n].iter().enumerate() {
                 store(&mut self.gates[gate * width + first..], values, lanes);
-                store(&mut self.d_sums[gate * width + first..], values, lanes);
+                store(&mut self.sums_gradient[gate * width + first..], values, lanes);
             }
-            store(&mut self.d_hidden[first..], &d, lanes);
+            store(&mut self.hidden_gradient[first..], &d, lanes);
         }
     }
 }
 
-/// From the gradient of what the reset gate kept to its own; the state's share is added to `d_hidden`.
+/// From the gradient of what the reset gate kept to its own; the state's share is added to `hidden_gradient`.
 struct ResetBack<'a, T> {
     gates: &'a mut [T],
     before: &'a [T],
-    d_kept: &'a [T],
-    d_sums: &'a mut [T],
-    d_hidden: &'a mut [T],
+    kept_gradient: &'a [T],
+    sums_gradient: &'a mut [T],
+    hidden_gradient: &'a mut [T],
 }
 
 impl<T: Real> Kernel for ResetBack<'_, T> {
@@ -226,15 +233,17 @@ impl<T: Real> Kernel for ResetBack<'_, T> {
             let lanes = LANES.min(width - first);
             let (mut r, before) =
                 (load(&self.gates[first..], lanes), load(&self.before[first..], lanes));
-            let (d_kept, mut d) =
-                (load(&self.d_kept[first..], lanes), load(&self.d_hidden[first..], lanes));
+            let (kept_gradient, mut d) = (
+                load(&self.kept_gradient[first..], lanes),
+                load(&self.hidden_gradient[first..], lanes),
+            );
             for lane in 0..LANES {
-                d[lane] = d_kept[lane].mul_add::<FMA>(r[lane], d[lane]);
-                r[lane] = d_kept[lane] * before[lane] * r[lane] * (T::ONE - r[lane]);
+                d[lane] = kept_gradient[lane].mul_add::<FMA>(r[lane], d[lane]);
+                r[lane] = kept_gradient[lane] * before[lane] * r[lane] * (T::ONE - r[lane]);
             }
             store(&mut self.gates[first..], &r, lanes);
-            store(&mut self.d_sums[first..], &r, lanes);
-            store(&mut self.d_hidden[first..], &d, lanes);
+            store(&mut self.sums_gradient[first..], &r, lanes);
+            store(&mut self.hidden_gradient[first..], &d, lanes);
         }
     }
 }

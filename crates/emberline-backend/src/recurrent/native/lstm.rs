@@ -139,33 +139,43 @@ impl<'a, T: Real> Backward<'a, T> {
 
 impl<T: Real> StepBack<T> for Backward<'_, T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
-        let BackwardBlock { rows, direction, width, d_hidden, d_sums, scratch } = block;
+        let BackwardBlock {
+            rows,
+            direction,
+            d_hidden: width,
+            hidden_gradient,
+            sums_gradient,
+            scratch,
+        } = block;
         if self.options.projection_clip.is_some() {
-            let limits = limits(self.options.projection_clip);
+            let (low, high) = limits(self.options.projection_clip);
             for (index, row) in rows[..active].iter().enumerate() {
-                for (gradient, output) in d_hidden.row_mut(index).iter_mut().zip(row.output(at)) {
-                    *gradient = unless_clipped(*gradient, *output, limits);
+                for (gradient, output) in
+                    hidden_gradient.row_mut(index).iter_mut().zip(row.output(at))
+                {
+                    *gradient = unless_clipped(*gradient, *output, (low, high));
                 }
             }
         }
         if let Some(projection) = &self.projection {
             for (index, row) in rows[..active].iter_mut().enumerate() {
-                let gradient = d_hidden.row(index);
-                row.d_projected[at * gradient.len()..][..gradient.len()].copy_from_slice(gradient);
+                let gradient = hidden_gradient.row(index);
+                row.projected_gradient[at * gradient.len()..][..gradient.len()]
+                    .copy_from_slice(gradient);
             }
-            projection.assign(active, (d_hidden, 0), (scratch, 0));
+            projection.assign(active, (hidden_gradient, 0), (scratch, 0));
         }
         for (index, row) in rows[..active].iter_mut().enumerate() {
             simd::run(GatesBack {
                 gates: &mut row.gates[at * 4 * *width..][..4 * *width],
-                d_sums: d_sums.row_mut(index),
+                sums_gradient: sums_gradient.row_mut(index),
                 memory: &row.extra[at * *width..][..*width],
                 memory_before: steps::before(row.extra, row.memory, (at, row.length), *direction),
                 shown: match self.projection {
                     Some(_) => scratch.row_mut(index),
-                    None => d_hidden.row_mut(index),
+                    None => hidden_gradient.row_mut(index),
                 },
-                d_memory: row.d_memory,
+                memory_gradient: row.memory_gradient,
                 limits: limits(self.options.cell_clip),
             });
             if self.projection.is_some() {
@@ -173,19 +183,19 @@ impl<T: Real> StepBack<T> for Backward<'_, T> {
                 row.extra[at * *width..][..*width].copy_from_slice(scratch.row(index));
             }
         }
-        self.recurrent.assign(active, (d_sums, 0), (d_hidden, 0));
+        self.recurrent.assign(active, (sums_gradient, 0), (hidden_gradient, 0));
     }
 }
 
 /// One step of one row, backwards. Reads the gates and writes their gradient in their place and to
-/// `d_sums`; `shown` is the gradient of `o ⊙ tanh(c)` and becomes its value.
+/// `sums_gradient`; `shown` is the gradient of `o ⊙ tanh(c)` and becomes its value.
 struct GatesBack<'a, T> {
     gates: &'a mut [T],
-    d_sums: &'a mut [T],
+    sums_gradient: &'a mut [T],
     memory: &'a [T],
     memory_before: &'a [T],
     shown: &'a mut [T],
-    d_memory: &'a mut [T],
+    memory_gradient: &'a mut [T],
     limits: (T, T),
 }
 
@@ -200,7 +210,7 @@ impl<T: Real> Kernel for GatesBack<'_, T> {
             let (c, before) =
                 (load(&self.memory[first..], lanes), load(&self.memory_before[first..], lanes));
             let (mut shown, mut d_c) =
-                (load(&self.shown[first..], lanes), load(&self.d_memory[first..], lanes));
+                (load(&self.shown[first..], lanes), load(&self.memory_gradient[first..], lanes));
             for lane in 0..LANES {
                 let tanh_c = c[lane].tanh::<FMA>();
                 let d_shown = shown[lane];
@@ -217,10 +227,10 @@ impl<T: Real> Kernel for GatesBack<'_, T> {
             }
             for (gate, values) in [i, f, g, o].iter().enumerate() {
                 store(&mut self.gates[gate * width + first..], values, lanes);
-                store(&mut self.d_sums[gate * width + first..], values, lanes);
+                store(&mut self.sums_gradient[gate * width + first..], values, lanes);
             }
             store(&mut self.shown[first..], &shown, lanes);
-            store(&mut self.d_memory[first..], &d_c, lanes);
+            store(&mut self.memory_gradient[first..], &d_c, lanes);
         }
     }
 }

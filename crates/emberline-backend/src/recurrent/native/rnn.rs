@@ -85,34 +85,34 @@ impl<'a, T: Real> Backward<'a, T> {
 
 impl<T: Real> StepBack<T> for Backward<'_, T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
-        let BackwardBlock { rows, d_hidden, d_sums, width, .. } = block;
+        let BackwardBlock { rows, hidden_gradient, sums_gradient, d_hidden: width, .. } = block;
         for (index, row) in rows[..active].iter_mut().enumerate() {
             simd::run(ActivateBack {
                 gates: &mut row.gates[at * *width..][..*width],
-                d_sums: d_sums.row_mut(index),
-                d_hidden: d_hidden.row(index),
+                sums_gradient: sums_gradient.row_mut(index),
+                hidden_gradient: hidden_gradient.row(index),
                 activation: self.activation,
             });
         }
-        self.recurrent.assign(active, (d_sums, 0), (d_hidden, 0));
+        self.recurrent.assign(active, (sums_gradient, 0), (hidden_gradient, 0));
     }
 }
 
 struct ActivateBack<'a, T> {
     gates: &'a mut [T],
-    d_sums: &'a mut [T],
-    d_hidden: &'a [T],
+    sums_gradient: &'a mut [T],
+    hidden_gradient: &'a [T],
     activation: Activation,
 }
 
 impl<T: Real> Kernel for ActivateBack<'_, T> {
     #[inline(always)]
     fn body<const FMA: bool>(self) {
-        let width = self.d_hidden.len();
+        let width = self.hidden_gradient.len();
         for first in (0..width).step_by(LANES) {
             let lanes = LANES.min(width - first);
             let (h, mut d) =
-                (load(&self.gates[first..], lanes), load(&self.d_hidden[first..], lanes));
+                (load(&self.gates[first..], lanes), load(&self.hidden_gradient[first..], lanes));
             for lane in 0..LANES {
                 let slope = match self.activation {
                     Activation::Tanh => T::ONE - h[lane] * h[lane],
@@ -127,7 +127,7 @@ impl<T: Real> Kernel for ActivateBack<'_, T> {
                 d[lane] = d[lane] * slope;
             }
             store(&mut self.gates[first..], &d, lanes);
-            store(&mut self.d_sums[first..], &d, lanes);
+            store(&mut self.sums_gradient[first..], &d, lanes);
         }
     }
 }

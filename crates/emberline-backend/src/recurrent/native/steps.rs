@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
-use super::super::Direction;
 use super::Inputs;
 use crate::flex::Real;
+use crate::recurrent::Direction;
 
 /// The number of steps of each row.
 pub(super) struct Steps {
@@ -61,18 +61,6 @@ impl Steps {
             rest = after;
         }
         padded
-    }
-
-    /// The rows of a buffer without padding; of an empty buffer, rows of nothing.
-    pub(super) fn split_mut<'a, T>(&self, packed: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
-        let width = if packed.is_empty() { 0 } else { width };
-        let mut rest = packed;
-        let split = |length: &usize| {
-            let (row, after) = std::mem::take(&mut rest).split_at_mut(length * width);
-            rest = after;
-            row
-        };
-        self.lengths.iter().map(split).collect()
     }
 }
 
