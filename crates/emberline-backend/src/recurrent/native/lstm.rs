@@ -70,10 +70,10 @@ fn clip<T: Real>(value: T, (low, high): (T, T)) -> T {
     if value > high { high } else { value }
 }
 
-/// A gradient, or zero where its value was clipped.
+/// A gradient, or zero where `value`, not clipped yet, is beyond the limits. At a limit the gradient passes.
 #[inline(always)]
-fn unless_clipped<T: Real>(gradient: T, value: T, (low, high): (T, T)) -> T {
-    if value <= low || value >= high { T::ZERO } else { gradient }
+fn unless_beyond<T: Real>(gradient: T, value: T, (low, high): (T, T)) -> T {
+    if value < low || value > high { T::ZERO } else { gradient }
 }
 
 /// One step of one row: from sums to gates, to the next memory and what it shows, all in place.
@@ -153,7 +153,9 @@ impl<T: Real> StepBack<T> for Backward<'_, T> {
                 for (gradient, output) in
                     hidden_gradient.row_mut(index).iter_mut().zip(row.output(at))
                 {
-                    *gradient = unless_clipped(*gradient, *output, (low, high));
+                    // What it was before it was clipped is not saved: at a limit it was most likely beyond it.
+                    let was_clipped = *output <= low || *output >= high;
+                    *gradient = if was_clipped { T::ZERO } else { *gradient };
                 }
             }
         }
@@ -215,7 +217,9 @@ impl<T: Real> Kernel for GatesBack<'_, T> {
                 let tanh_c = c[lane].tanh::<FMA>();
                 let d_shown = shown[lane];
                 let d_cell = d_c[lane] + d_shown * o[lane] * (T::ONE - tanh_c * tanh_c);
-                let d_cell = unless_clipped(d_cell, c[lane], self.limits);
+                // A memory that stays at its limit, because nothing is forgotten, was not clipped there.
+                let unclipped = f[lane].mul_add::<FMA>(before[lane], i[lane] * g[lane]);
+                let d_cell = unless_beyond(d_cell, unclipped, self.limits);
                 let (d_i, d_f, d_g, d_o) =
                     (d_cell * g[lane], d_cell * before[lane], d_cell * i[lane], d_shown * tanh_c);
                 d_c[lane] = d_cell * f[lane];
