@@ -1,7 +1,7 @@
 //! The bodies for every device: plain tensor operations, differentiated by Burn.
 
 use burn::tensor::activation::{relu, sigmoid, tanh};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 use emberline_core::mask::padding;
 
 use super::{
@@ -131,6 +131,7 @@ fn unroll<const N: usize>(
     step: impl Fn(Tensor<2>, [Tensor<2>; N]) -> [Tensor<2>; N],
 ) -> (Tensor<3>, [Tensor<2>; N]) {
     let [seq_length, batch_size, width] = projected.dims();
+    let device = projected.device().inner();
     let mut inputs: Vec<(usize, Tensor<3>)> =
         projected.split(1, 0).into_iter().enumerate().collect();
     if reading.direction == Direction::Reverse {
@@ -145,16 +146,16 @@ fn unroll<const N: usize>(
                 states = next;
             }
             Some(lengths) => {
-                let alive = lengths.iter().map(|length| f32::from(*length > at)).collect();
-                let alive = TensorData::new::<f32, _>(alive, [batch_size, 1]);
-                let options = (&next[0].device(), next[0].dtype());
-                let alive = Tensor::<2>::from_data(alive, options);
-                let waiting = alive.clone().neg() + 1.0;
-                outputs.push(next[0].clone() * alive.clone());
+                let ended: Vec<bool> = lengths.iter().map(|length| *length <= at).collect();
+                let ended = TensorData::new(ended, [batch_size, 1]);
+                let ended = Tensor::<2, Bool>::from_data(ended, &device);
+                let ended_of = |state: &Tensor<2>| ended.clone().expand(state.dims());
+                outputs.push(next[0].clone().mask_fill(ended_of(&next[0]), 0.0));
                 let mut before = states.into_iter();
                 states = next.map(|next| {
                     let before = before.next().expect("as many states before as after");
-                    next * alive.clone() + before * waiting.clone()
+                    let ended = ended_of(&next);
+                    next.mask_where(ended, before)
                 });
             }
         }
