@@ -92,11 +92,30 @@ impl Cache for LstmState {
 }
 
 fn matrix(data: TensorData, device: &Device) -> Option<Tensor<2>> {
-    let options = (device, data.dtype());
-    (data.shape().rank() == 2).then(|| Tensor::from_data(data, options))
+    let dtype = data.dtype();
+    let is_matrix = dtype.is_float() && data.shape().rank() == 2;
+    is_matrix.then(|| Tensor::from_data(data, (device, dtype)))
 }
 
 fn row_indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
     let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
     Tensor::from_data(rows.as_slice(), device)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_made_of_matrices_of_floats_alone() {
+        let device = crate::test_device();
+        let state = |data: TensorData| HiddenState::from_data(vec![data], &device);
+        assert!(state(TensorData::from([[1.0f32, 2.0]])).is_some());
+        assert!(state(TensorData::from([1.0f32, 2.0])).is_none());
+        assert!(state(TensorData::from([[1i64, 2]])).is_none());
+        let [one, two] = [[1, 2], [2, 2]].map(TensorData::zeros::<f32, [usize; 2]>);
+        assert!(LstmState::from_data(vec![one.clone(), one.clone()], &device).is_some());
+        assert!(LstmState::from_data(vec![one.clone(), two], &device).is_none());
+        assert!(LstmState::from_data(vec![one], &device).is_none());
+    }
 }
