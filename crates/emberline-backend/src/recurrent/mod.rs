@@ -131,9 +131,9 @@ pub fn rnn(
     activation: Activation,
     reading: Reading,
 ) -> (Tensor<3>, HiddenState) {
-    let width = weights.hidden.dims()[0];
-    check("a recurrent layer", &input, &weights, (1, width), reading);
-    check_state("a recurrent layer", &state.hidden, &input, width);
+    let d_hidden = weights.hidden.dims()[0];
+    check("a recurrent layer", &input, &weights, 1, d_hidden, reading);
+    check_state("state of a recurrent layer", &state.hidden, &input, d_hidden);
     #[cfg(feature = "flex")]
     if crate::flex::runs_natively(&input) {
         let cell = native::Cell::Rnn(activation);
@@ -159,9 +159,9 @@ pub fn gru(
     update: UpdateGate,
     reading: Reading,
 ) -> (Tensor<3>, HiddenState) {
-    let width = weights.hidden.dims()[0];
-    check("a GRU", &input, &weights, (3, width), reading);
-    check_state("a GRU", &state.hidden, &input, width);
+    let d_hidden = weights.hidden.dims()[0];
+    check("a GRU", &input, &weights, 3, d_hidden, reading);
+    check_state("state of a GRU", &state.hidden, &input, d_hidden);
     #[cfg(feature = "flex")]
     if crate::flex::runs_natively(&input) {
         let cell = native::Cell::Gru(reset, update);
@@ -179,7 +179,7 @@ pub fn gru(
 /// - output: `[batch_size, seq_length, d_output]`, and the state after each row's last step of reading
 ///
 /// # Panics
-/// If shapes do not fit, the sequence is empty, or a length is 0 or above `seq_length`.
+/// If shapes do not fit, the sequence is empty, a length is 0 or above `seq_length`, or a clip is not positive.
 pub fn lstm(
     input: Tensor<3>,
     state: LstmState,
@@ -190,9 +190,12 @@ pub fn lstm(
 ) -> (Tensor<3>, LstmState) {
     let d_output = weights.hidden.dims()[0];
     let d_hidden = projection.as_ref().map_or(d_output, |projection| projection.dims()[0]);
-    check("an LSTM", &input, &weights, (4, d_hidden), reading);
-    check_state("an LSTM", &state.hidden, &input, d_output);
-    check_state("the memory of an LSTM", &state.cell, &input, d_hidden);
+    check("an LSTM", &input, &weights, 4, d_hidden, reading);
+    check_state("state of an LSTM", &state.hidden, &input, d_output);
+    check_state("memory of an LSTM", &state.cell, &input, d_hidden);
+    for limit in [options.cell_clip, options.projection_clip].into_iter().flatten() {
+        assert!(limit > 0.0, "an LSTM cannot keep numbers within ±{limit}");
+    }
     if let Some(projection) = &projection {
         assert_eq!(projection.dims(), [d_hidden, d_output], "projection of an LSTM");
     }
@@ -208,16 +211,18 @@ fn check(
     layer: &str,
     input: &Tensor<3>,
     weights: &CellWeights,
-    (gates, d_hidden): (usize, usize),
+    n_gates: usize,
+    d_hidden: usize,
     reading: Reading,
 ) {
     let [batch_size, seq_length, d_input] = input.dims();
-    let columns = gates * d_hidden;
+    let (d_output, columns) = (weights.hidden.dims()[0], n_gates * d_hidden);
     assert!(
-        batch_size > 0 && seq_length > 0,
-        "{layer} needs rows and steps, not {:?}",
+        batch_size > 0 && seq_length > 0 && d_input > 0,
+        "{layer} needs rows, steps and numbers, not {:?}",
         input.dims()
     );
+    assert!(d_output > 0 && d_hidden > 0, "{layer} needs units, not {d_output} and {d_hidden}");
     assert_eq!(weights.input.dims(), [d_input, columns], "input weights of {layer}");
     assert_eq!(weights.hidden.dims()[1], columns, "columns of the hidden weights of {layer}");
     assert_eq!(weights.bias_input.dims(), [columns], "input bias of {layer}");
@@ -233,8 +238,8 @@ fn check(
     }
 }
 
-fn check_state(layer: &str, state: &Tensor<2>, input: &Tensor<3>, width: usize) {
-    assert_eq!(state.dims(), [input.dims()[0], width], "state of {layer}");
+fn check_state(name: &str, state: &Tensor<2>, input: &Tensor<3>, width: usize) {
+    assert_eq!(state.dims(), [input.dims()[0], width], "{name}");
 }
 
 #[cfg(all(test, feature = "flex"))]
