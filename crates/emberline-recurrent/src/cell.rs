@@ -27,6 +27,9 @@ pub trait RecurrentCell: Module + ModuleDisplay {
     /// # Shapes
     /// - input: `[batch_size, d_input]`
     /// - output: `[batch_size, d_output]`
+    ///
+    /// # Panics
+    /// If shapes do not fit.
     fn step(&self, input: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State);
 
     /// All steps. Unrolls [`step`](Self::step), unless a cell has a faster way to the same numbers.
@@ -114,10 +117,11 @@ pub(crate) fn uniform<const D: usize>(
 /// both directions, with full rows and with rows that end early.
 ///
 /// # Panics
-/// If it does not hold, or `input` has a single step, which cannot show it.
+/// If it does not hold, or `input` has a single row or step, which cannot show it.
 pub fn sequence_unrolls_step<C: RecurrentCell>(cell: &C, input: Tensor<3>) {
     let [batch_size, seq_length, _] = input.dims();
     assert!(seq_length > 1, "one step has no order");
+    assert!(batch_size > 1, "the first row does not end early");
     let ragged: Vec<usize> = (0..batch_size).map(|row| seq_length - row % seq_length).collect();
     // From a state that is not zero, as in the middle of a text.
     let start = cell.zero_state(batch_size);
@@ -146,7 +150,8 @@ pub fn sequence_unrolls_step<C: RecurrentCell>(cell: &C, input: Tensor<3>) {
 fn largest_difference(found: &TensorData, expected: &TensorData) -> f64 {
     assert_eq!(found.shape(), expected.shape());
     let pairs = found.iter::<f64>().zip(expected.iter::<f64>());
-    pairs.map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max)
+    // In this order what is not a number is the largest of all.
+    pairs.map(|(found, expected)| (found - expected).abs()).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -157,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// Adds up its input; its sequence forgets what the fault says.
+    /// Adds up its input; its sequence has the fault.
     #[derive(Module, Debug)]
     struct RunningSum {
         scale: Param<Tensor<1>>,
@@ -170,6 +175,7 @@ mod tests {
         Lengths,
         Direction,
         State,
+        NotANumber,
     }
 
     impl RunningSum {
@@ -214,6 +220,10 @@ mod tests {
                 Some(Fault::State) => {
                     let (outputs, _) = unroll(self, input, state.clone(), reading);
                     (outputs, state)
+                }
+                Some(Fault::NotANumber) => {
+                    let (outputs, state) = unroll(self, input, state, reading);
+                    (outputs * f32::NAN, state)
                 }
             }
         }
@@ -287,6 +297,13 @@ mod tests {
     fn a_sequence_that_loses_its_state_is_caught() {
         let device = test_device();
         sequence_unrolls_step(&RunningSum::new(Some(Fault::State), &device), numbers(&device));
+    }
+
+    #[test]
+    #[should_panic(expected = "outputs of a sequence and of its steps differ by NaN")]
+    fn a_sequence_that_is_not_a_number_is_caught() {
+        let device = test_device();
+        sequence_unrolls_step(&RunningSum::new(Some(Fault::NotANumber), &device), numbers(&device));
     }
 
     #[test]
