@@ -136,6 +136,7 @@ impl RecurrentCell for GruCell {
     /// ```
     fn step(&self, input: Tensor<2>, state: HiddenState) -> (Tensor<2>, HiddenState) {
         let (hidden, d_hidden) = (state.hidden, self.d_output());
+        assert_eq!(hidden.dims(), [input.dims()[0], d_hidden], "state of a GRU");
         let of_input = input.matmul(self.weight_input.val()) + self.bias_input.val().unsqueeze();
         let [reset_input, update_input, new_input] =
             of_input.chunk(3, 1).try_into().expect("two gates and a candidate");
@@ -166,8 +167,6 @@ impl RecurrentCell for GruCell {
         state: HiddenState,
         reading: Reading<'_>,
     ) -> (Tensor<3>, HiddenState) {
-        let expected = [input.dims()[0], self.d_output()];
-        assert_eq!(state.hidden.dims(), expected, "the state of a GRU");
         let weights = CellWeights {
             input: self.weight_input.val(),
             hidden: self.weight_hidden.val(),
@@ -281,7 +280,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the state of a GRU")]
+    #[should_panic(expected = "state of a GRU")]
+    fn a_state_of_another_batch_is_not_spread_over_the_rows_of_a_step() {
+        let cell = cell(ResetGate::After, UpdateGate::Keeps);
+        cell.step(Tensor::zeros([3, 5], &test_device()), cell.zero_state(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "state of a GRU")]
     fn a_state_of_another_batch_is_refused() {
         let cell = cell(ResetGate::After, UpdateGate::Keeps);
         RecurrentCell::sequence(&cell, numbers(), cell.zero_state(2), Reading::default());

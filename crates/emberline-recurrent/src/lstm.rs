@@ -149,6 +149,9 @@ impl RecurrentCell for LstmCell {
     /// ```
     fn step(&self, input: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
         let LstmState { hidden, cell } = state;
+        let [batch_size, _] = input.dims();
+        assert_eq!(hidden.dims(), [batch_size, self.d_output()], "state of an LSTM");
+        assert_eq!(cell.dims(), [batch_size, self.d_hidden()], "memory of an LSTM");
         let gates = input.matmul(self.weight_input.val())
             + self.bias_input.val().unsqueeze()
             + hidden.matmul(self.weight_hidden.val())
@@ -171,10 +174,6 @@ impl RecurrentCell for LstmCell {
         state: LstmState,
         reading: Reading<'_>,
     ) -> (Tensor<3>, LstmState) {
-        let batch_size = input.dims()[0];
-        let hidden = [batch_size, self.d_output()];
-        assert_eq!(state.hidden.dims(), hidden, "the hidden state of an LSTM");
-        assert_eq!(state.cell.dims(), [batch_size, self.d_hidden()], "the cell state of an LSTM");
         let weights = CellWeights {
             input: self.weight_input.val(),
             hidden: self.weight_hidden.val(),
@@ -305,7 +304,16 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the hidden state of an LSTM")]
+    #[should_panic(expected = "memory of an LSTM")]
+    fn a_memory_of_another_batch_is_not_spread_over_the_rows_of_a_step() {
+        let device = test_device();
+        let cell = LstmConfig::new(2, 4, 1).init_cell(Stream::new(0), &device);
+        let state = LstmState { cell: Tensor::zeros([1, 4], &device), ..cell.zero_state(3) };
+        cell.step(numbers([3, 2], &device), state);
+    }
+
+    #[test]
+    #[should_panic(expected = "state of an LSTM")]
     fn a_hidden_state_of_another_width_is_refused() {
         let device = test_device();
         let config = LstmConfig::new(2, 4, 1);

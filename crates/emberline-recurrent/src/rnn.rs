@@ -124,6 +124,8 @@ impl RecurrentCell for RnnCell {
     /// h' = tanh(W x + b + U h + b')
     /// ```
     fn step(&self, input: Tensor<2>, state: HiddenState) -> (Tensor<2>, HiddenState) {
+        let expected = [input.dims()[0], self.d_output()];
+        assert_eq!(state.hidden.dims(), expected, "state of a recurrent layer");
         let sum = input.matmul(self.weight_input.val())
             + self.bias_input.val().unsqueeze()
             + state.hidden.matmul(self.weight_hidden.val())
@@ -141,8 +143,6 @@ impl RecurrentCell for RnnCell {
         state: HiddenState,
         reading: Reading<'_>,
     ) -> (Tensor<3>, HiddenState) {
-        let expected = [input.dims()[0], self.d_output()];
-        assert_eq!(state.hidden.dims(), expected, "the state of a recurrent layer");
         let weights = CellWeights {
             input: self.weight_input.val(),
             hidden: self.weight_hidden.val(),
@@ -201,7 +201,16 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the state of a recurrent layer")]
+    #[should_panic(expected = "state of a recurrent layer")]
+    fn a_state_of_another_batch_is_not_spread_over_the_rows_of_a_step() {
+        let device = test_device();
+        let cell = RnnConfig::new(2, 4, 1).init_cell(Stream::new(0), &device);
+        let state = RecurrentCell::zero_state(&cell, 1);
+        cell.step(Tensor::zeros([3, 2], &device), state);
+    }
+
+    #[test]
+    #[should_panic(expected = "state of a recurrent layer")]
     fn a_state_of_another_width_is_refused() {
         let device = test_device();
         let [wide, narrow] =
