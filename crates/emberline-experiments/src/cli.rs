@@ -26,6 +26,8 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  \
         cargo xtask run char-lstm\n  \
         cargo xtask run char-lstm --set data.text=austen --set training.steps=500\n  \
+        cargo xtask run name-classifier --set data.path=names.tsv --seed 2\n  \
+        cargo xtask run memory-horizon --dry-run\n  \
         cargo xtask run char-lstm --resume\n  \
         cargo xtask run --config runs/char-lstm/1/config.toml")]
     Run(RunArguments),
@@ -35,7 +37,9 @@ pub enum Verb {
     )]
     Generate(GenerateArguments),
     /// One self-contained report.html of one run, or of several compared
-    #[command(after_help = "Example: cargo xtask report runs/char-lstm/1 runs/char-lstm-deep/1")]
+    #[command(
+        after_help = "Example: cargo xtask report runs/char-rnn/1 runs/char-gru/1 runs/char-lstm/1 --output cells.html"
+    )]
     Report(ReportArguments),
     /// Fetch a data set into the cache and check it
     #[command(after_help = "Example: cargo xtask data tinyshakespeare --from input.txt")]

@@ -27,7 +27,7 @@ pub fn run(arguments: ListArguments) -> Outcome {
     let paragraphs = EXPERIMENTS.iter().map(|experiment| {
         let Experiment { name, system, data, minutes, shows, .. } = experiment;
         format!(
-            "{name:<15} {system} on {data}, {minutes} minutes on two cores\n{:<15} {shows}\n",
+            "{name:<16} {system} on {data}, about {minutes} min on two cores\n{:<16} {shows}\n",
             ""
         )
     });

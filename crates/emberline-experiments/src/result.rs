@@ -105,12 +105,19 @@ impl RunResult {
             ("seed", self.seed.to_string()),
             ("versions", format!("emberline {}, burn {}", self.emberline, self.burn)),
         ];
-        let metrics = self
-            .metrics
-            .iter()
-            .map(|(name, value)| (name.replace('_', " "), format!("{value:.4}")));
+        let metrics =
+            self.metrics.iter().map(|(name, value)| (name.replace('_', " "), number(*value)));
         let named = |(name, value): (&str, String)| (name.to_string(), value);
         first.into_iter().map(named).chain(metrics).chain(last.into_iter().map(named)).collect()
+    }
+}
+
+/// A count as it is, and another number with what of it can be told apart.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        size if value.fract() == 0.0 && size < 1e15 => format!("{value:.0}"),
+        size if size < 1e-3 => format!("{value:.1e}"),
+        _ => format!("{value:.4}"),
     }
 }
 
@@ -183,6 +190,11 @@ mod tests {
         let written = serde_json::to_string(&result).unwrap();
         assert_eq!(serde_json::from_str::<RunResult>(&written).unwrap(), result);
         assert!(result.rows().contains(&("macro f1".into(), "0.2500".into())));
+    }
+
+    #[test]
+    fn counts_and_small_numbers_are_told_apart() {
+        assert_eq!([864.0, 0.25, 1.0 / 3e6].map(number), ["864", "0.2500", "3.3e-7"]);
     }
 
     #[test]

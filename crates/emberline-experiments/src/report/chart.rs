@@ -145,12 +145,15 @@ fn render(
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let margin = (high - low) * 0.04;
+    let has_legend = lines.iter().any(|line| line.name.is_some());
+    // The legend stands beside the lines, not on them.
+    let beside = if has_legend { (last - first) * 0.4 } else { 0.0 };
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
         .margin_right(24)
         .x_label_area_size(36)
         .y_label_area_size(64)
-        .build_cartesian_2d(first..last, low - margin..high + margin)?;
+        .build_cartesian_2d(first..last + beside, low - margin..high + margin)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -173,11 +176,10 @@ fn render(
             series.label(name).legend(dash);
         }
     }
-    if lines.iter().any(|line| line.name.is_some()) {
+    if has_legend {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
-            .background_style(WHITE.mix(0.8))
+            .position(SeriesLabelPosition::UpperRight)
             .label_font(("sans-serif", 13))
             .draw()?;
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::Run;
 use super::chart::{COLOURS, Chart};
-use crate::result::Table;
+use crate::result::{Table, number};
 
 const STYLE: &str = "\
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 56rem; margin: 2rem auto; padding: 0 1rem }
@@ -110,18 +110,9 @@ fn numbers(html: &mut String, table: &Table) {
     }
     push(html, "</tr>\n");
     for (name, values) in &table.rows {
-        row(html, name, values.iter().map(number));
+        row(html, name, values.iter().copied().map(number));
     }
     push(html, "</table>\n");
-}
-
-/// A count as it is, another number with what of it can be told apart.
-fn number(value: &f64) -> String {
-    match value.abs() {
-        size if value.fract() == 0.0 && size < 1e15 => format!("{value:.0}"),
-        size if size < 1e-3 => format!("{value:.1e}"),
-        _ => format!("{value:.3}"),
-    }
 }
 
 fn drawing(html: &mut String, chart: &Chart) {
