@@ -94,6 +94,17 @@ fn a_gradient_does_not_depend_on_what_else_is_asked_for() {
 }
 
 #[test]
+fn an_input_may_come_from_a_device_without_gradients() {
+    for layer in LAYERS {
+        let mut tracked = tracked(layer);
+        let expected = gradients(&tracked, layer.run(&tracked, RAGGED[1], true));
+        tracked.input = arguments(layer, &crate::test_device()).input;
+        let found = gradients(&tracked, layer.run(&tracked, RAGGED[1], true));
+        assert_eq!(found[1..], expected[1..], "{layer:?}");
+    }
+}
+
+#[test]
 fn padding_is_never_read_and_its_outputs_are_zero() {
     for layer in LAYERS {
         for reading in RAGGED {
