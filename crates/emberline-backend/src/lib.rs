@@ -17,17 +17,23 @@ mod dropout;
 mod embedding;
 #[cfg(feature = "flex")]
 mod flex;
+mod gelu;
 mod host;
+mod layer_norm;
 mod linear;
 pub mod memory;
 pub mod recurrent;
 mod square_sum;
+#[cfg(all(test, feature = "flex"))]
+mod testing;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use cross_entropy::cross_entropy;
 pub use device::{DeviceError, DeviceName, test_device};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use gelu::Gelu;
 pub use host::{is_on_host, storage_address};
+pub use layer_norm::layer_norm;
 pub use linear::{Linear, LinearConfig};
 pub use square_sum::square_sum;

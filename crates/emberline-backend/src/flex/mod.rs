@@ -1,6 +1,7 @@
 //! What the native bodies share: tensors as slices, matrix products, and kernels compiled for the
 //! vector instructions of the machine they run on.
 
+pub(crate) mod fused;
 pub(crate) mod lanes;
 pub(crate) mod matrix;
 pub(crate) mod packed;
@@ -41,4 +42,9 @@ pub(crate) fn slice<T: Real>(tensor: &FlexTensor) -> &[T] {
 /// A new tensor of the given numbers, without a copy.
 pub(crate) fn tensor<T: Real, const D: usize>(values: Vec<T>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// A new tensor of the shape of another, without a copy.
+pub(crate) fn tensor_like<T: Real>(values: Vec<T>, like: &FlexTensor) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, like.layout().shape().clone()))
 }

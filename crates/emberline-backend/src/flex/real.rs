@@ -41,6 +41,9 @@ pub(crate) trait Real:
     /// `e^x`, within 2 units in the last place.
     fn exp<const FMA: bool>(self) -> Self;
 
+    /// The square root.
+    fn sqrt(self) -> Self;
+
     /// The natural logarithm, exact and slow.
     fn ln(self) -> Self;
 
@@ -49,6 +52,9 @@ pub(crate) trait Real:
 
     /// The hyperbolic tangent, within 2 units in the last place of 1.
     fn tanh<const FMA: bool>(self) -> Self;
+
+    /// The error function, within 3 units in the last place of 1.
+    fn erf<const FMA: bool>(self) -> Self;
 }
 
 impl Real for f32 {
@@ -59,6 +65,11 @@ impl Real for f32 {
     #[inline(always)]
     fn exp<const FMA: bool>(self) -> Self {
         exp::<FMA>(self)
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
     }
 
     fn ln(self) -> Self {
@@ -92,6 +103,11 @@ impl Real for f32 {
     fn tanh<const FMA: bool>(self) -> Self {
         1.0 - 2.0 / (1.0 + exp::<FMA>(2.0 * self))
     }
+
+    #[inline(always)]
+    fn erf<const FMA: bool>(self) -> Self {
+        erf::<FMA>(self)
+    }
 }
 
 impl Real for f64 {
@@ -102,6 +118,11 @@ impl Real for f64 {
     #[inline(always)]
     fn exp<const FMA: bool>(self) -> Self {
         f64::exp(self)
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
     }
 
     fn ln(self) -> Self {
@@ -135,6 +156,11 @@ impl Real for f64 {
     fn tanh<const FMA: bool>(self) -> Self {
         f64::tanh(self)
     }
+
+    #[inline(always)]
+    fn erf<const FMA: bool>(self) -> Self {
+        libm::erf(self)
+    }
 }
 
 /// `e^x`: `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`, `2^n` by its exponent bits and `e^r` by the polynomial
@@ -164,6 +190,36 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
+/// The error function by the rational approximation of Eigen (`generic_fast_erf`), odd in x.
+#[inline(always)]
+fn erf<const FMA: bool>(x: f32) -> f32 {
+    const NUMERATOR: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_599_8e-3,
+        -1.609_603_3e-2,
+    ];
+    const DENOMINATOR: [f32; 5] =
+        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_2e-3, -1.426_473_9e-2];
+
+    let square = x * x;
+    let mut numerator = NUMERATOR[0];
+    for coefficient in &NUMERATOR[1..] {
+        numerator = Real::mul_add::<FMA>(numerator, square, *coefficient);
+    }
+    let mut denominator = DENOMINATOR[0];
+    for coefficient in &DENOMINATOR[1..] {
+        denominator = Real::mul_add::<FMA>(denominator, square, *coefficient);
+    }
+    let inside = x * numerator / denominator;
+    // Beyond, the nearest float is 1. Written so that a NaN fails both comparisons and goes through.
+    let below = if x > 4.0 { 1.0 } else { inside };
+    if x < -4.0 { -1.0 } else { below }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +232,8 @@ mod tests {
             assert!((f64::from(x.sigmoid::<false>()) - exact).abs() < 2.4e-7, "sigmoid({x})");
             let exact = f64::from(x).tanh();
             assert!((f64::from(Real::tanh::<true>(x)) - exact).abs() < 2.4e-7, "tanh({x})");
+            let exact = libm::erf(f64::from(x));
+            assert!((f64::from(Real::erf::<true>(x)) - exact).abs() < 3.6e-7, "erf({x})");
             if x.abs() < 86.0 {
                 let exact = f64::from(x).exp();
                 assert!((f64::from(exp::<true>(x)) / exact - 1.0).abs() < 2.4e-7, "exp({x})");
@@ -185,7 +243,11 @@ mod tests {
 
     #[test]
     fn a_nan_is_never_hidden() {
-        assert!(f32::NAN.sigmoid::<true>().is_nan() && Real::tanh::<false>(f32::NAN).is_nan());
+        assert!(
+            f32::NAN.sigmoid::<true>().is_nan()
+                && Real::tanh::<false>(f32::NAN).is_nan()
+                && Real::erf::<true>(f32::NAN).is_nan()
+        );
     }
 
     #[test]
