@@ -11,6 +11,7 @@
 #![recursion_limit = "256"]
 
 mod adamw;
+pub mod attention;
 mod cross_entropy;
 pub mod device;
 mod dropout;

@@ -65,9 +65,47 @@ impl<T: Real> Packed<T> {
             left: left.as_ptr(),
             left_strides: (left_stride, 1),
             inner: 0..self.k,
+            panels: self.panels(),
             out: out.as_mut_ptr(),
             out_stride,
             adds: true,
+        });
+    }
+
+    /// `out = left · self`, or `+=`, on this thread, of a part of the inner index and for a part of the columns.
+    ///
+    /// Columns beside the part may be written too. Row r of `out` starts at `r · out_stride`.
+    ///
+    /// # Panics
+    /// If the part is not within the product, or a slice ends before its last row.
+    pub(crate) fn multiply_part(
+        &self,
+        left: Matrix<T>,
+        part: Part,
+        out: &mut [T],
+        out_stride: usize,
+    ) {
+        let Part { inner, columns, adds } = part;
+        if left.rows == 0 || columns.is_empty() || (inner.is_empty() && adds) {
+            return;
+        }
+        assert!(inner.start < inner.end && inner.end <= self.k, "{inner:?} of {}", self.k);
+        assert!(columns.end <= self.n, "columns {columns:?} of {}", self.n);
+        let last = (left.rows - 1) * left.row_stride + (inner.end - 1) * left.column_stride;
+        assert!(last < left.values.len(), "the left rows end too early");
+        let end = (left.rows - 1) * out_stride + self.n;
+        assert!(out.len() >= end, "the rows of the result end too early");
+        let width = panel_width::<T>(self.level);
+        simd::run(Tiles {
+            packed: self,
+            rows: left.rows,
+            left: left.values.as_ptr(),
+            left_strides: (left.row_stride, left.column_stride),
+            inner,
+            panels: columns.start / width..columns.end.div_ceil(width),
+            out: out.as_mut_ptr(),
+            out_stride,
+            adds,
         });
     }
 
@@ -98,6 +136,7 @@ impl<T: Real> Packed<T> {
                         left: left.values[share * share_of_rows * left.row_stride..].as_ptr(),
                         left_strides: (left.row_stride, left.column_stride),
                         inner: first..self.k.min(first + INNER),
+                        panels: self.panels(),
                         out: out.as_mut_ptr().cast(),
                         out_stride: n,
                         adds: first > 0,
@@ -108,6 +147,20 @@ impl<T: Real> Packed<T> {
         unsafe { product.set_len(m * n) };
         product
     }
+
+    fn panels(&self) -> Range<usize> {
+        0..self.n.div_ceil(panel_width::<T>(self.level))
+    }
+}
+
+/// A part of a product.
+pub(crate) struct Part {
+    /// Of the inner index.
+    pub(crate) inner: Range<usize>,
+    /// Of the result.
+    pub(crate) columns: Range<usize>,
+    /// Whether the result is added to what is there.
+    pub(crate) adds: bool,
 }
 
 /// `out += left · matrix` for a matrix that is used too seldom to be worth packing. The same sums in the
@@ -163,7 +216,7 @@ fn panel_width<T: Real>(level: Level) -> usize {
     REGISTERS * lanes
 }
 
-/// A part of a product: `rows` rows of the left matrix, a range of the inner index, all panels.
+/// A part of a product: `rows` rows of the left matrix, a range of the inner index, a range of panels.
 ///
 /// Made by the functions of [`Packed`] only, which see to it that both pointers have all the rows with
 /// these strides, and that what is added to (`adds`) is initialised.
@@ -174,6 +227,7 @@ struct Tiles<'a, T> {
     /// From row to row, and from column to column.
     left_strides: (usize, usize),
     inner: Range<usize>,
+    panels: Range<usize>,
     out: *mut T,
     out_stride: usize,
     adds: bool,
@@ -198,7 +252,7 @@ impl<T: Real> Tiles<'_, T> {
     #[inline(always)]
     unsafe fn panels<V: Vector<Element = T>, const ROWS: usize>(self) {
         let (k, width) = (self.packed.k, REGISTERS * V::LANES);
-        for panel in 0..self.packed.n.div_ceil(width) {
+        for panel in self.panels.clone() {
             let values = &self.packed.panels[panel * k * width..][..k * width];
             let values = &values[self.inner.start * width..self.inner.end * width];
             let mut row = 0;

@@ -1,0 +1,384 @@
+//! The native body on Flex: a few queries at a time, all heads of all rows in parallel.
+
+use std::ops::Range;
+
+use burn::tensor::DType;
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::AttentionOptions;
+use crate::flex::fused::FusedOperation;
+use crate::flex::lanes::{LANES, load, store};
+use crate::flex::matrix::Matrix;
+use crate::flex::packed::{Packed, Part};
+use crate::flex::simd::{self, Kernel};
+use crate::flex::{Real, slice, tensor, tensor_like};
+
+/// Queries whose scores are computed at once: enough to use a matrix in the cache several times.
+const QUERIES: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Attention(pub(super) AttentionOptions);
+
+impl FusedOperation for Attention {
+    fn forward(&self, arguments: &[FlexTensor]) -> FlexTensor {
+        self.forward_saving(arguments).swap_remove(0)
+    }
+
+    fn forward_saving(&self, arguments: &[FlexTensor]) -> Vec<FlexTensor> {
+        match arguments[0].dtype() {
+            DType::F64 => forward::<f64>(&self.0, arguments),
+            _ => forward::<f32>(&self.0, arguments),
+        }
+    }
+
+    fn backward(
+        &self,
+        arguments: &[FlexTensor],
+        results: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _is_tracked: &[bool],
+    ) -> Vec<FlexTensor> {
+        match arguments[0].dtype() {
+            DType::F64 => backward::<f64>(&self.0, arguments, &results, &gradient),
+            _ => backward::<f32>(&self.0, arguments, &results, &gradient),
+        }
+    }
+}
+
+/// The sizes of one head.
+#[derive(Clone, Copy)]
+struct Sizes {
+    n_heads: usize,
+    query_length: usize,
+    key_length: usize,
+    d_key: usize,
+    d_value: usize,
+}
+
+impl Sizes {
+    fn of(arguments: &[FlexTensor]) -> Self {
+        let (query, value) = (arguments[0].layout().shape(), arguments[2].layout().shape());
+        Self {
+            n_heads: query[1],
+            query_length: query[2],
+            key_length: value[2],
+            d_key: query[3],
+            d_value: value[3],
+        }
+    }
+}
+
+/// One head of one row of the batch.
+struct Head<'a, T> {
+    options: &'a AttentionOptions,
+    sizes: Sizes,
+    /// Its place among the heads of all rows.
+    index: usize,
+    scale: T,
+    query: &'a [T],
+    key: &'a [T],
+    value: &'a [T],
+}
+
+impl<'a, T: Real> Head<'a, T> {
+    fn new(options: &'a AttentionOptions, arguments: &'a [FlexTensor], index: usize) -> Self {
+        let sizes @ Sizes { query_length, key_length, d_key, d_value, .. } = Sizes::of(arguments);
+        let part = |tensor: &'a FlexTensor, n: usize| &slice::<T>(tensor)[index * n..][..n];
+        Self {
+            options,
+            sizes,
+            index,
+            scale: T::from_f64(options.scale(d_key)),
+            query: part(&arguments[0], query_length * d_key),
+            key: part(&arguments[1], key_length * d_key),
+            value: part(&arguments[2], key_length * d_value),
+        }
+    }
+
+    fn keys(&self) -> Matrix<'a, T> {
+        Matrix::new(self.key, self.sizes.key_length, self.sizes.d_key)
+    }
+
+    fn values(&self) -> Matrix<'a, T> {
+        Matrix::new(self.value, self.sizes.key_length, self.sizes.d_value)
+    }
+
+    /// The blocks of queries.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let length = self.sizes.query_length;
+        (0..length).step_by(QUERIES).map(move |first| first..length.min(first + QUERIES))
+    }
+
+    fn visible(&self, query: usize) -> Range<usize> {
+        let Sizes { n_heads, query_length, key_length, .. } = self.sizes;
+        self.options.visibility.range(self.index / n_heads, query, [query_length, key_length])
+    }
+
+    /// The keys that some query of a block sees.
+    fn visible_to(&self, queries: Range<usize>) -> Range<usize> {
+        let seen = queries.map(|query| self.visible(query)).filter(|range| !range.is_empty());
+        seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+    }
+
+    /// The keys that a query sees, counted from the first that its block sees.
+    fn within(&self, query: usize, seen: &Range<usize>) -> Range<usize> {
+        let visible = self.visible(query);
+        match visible.is_empty() {
+            true => 0..0,
+            false => visible.start - seen.start..visible.end - seen.start,
+        }
+    }
+
+    /// The rows of queries of a block.
+    fn queries(&self, queries: &Range<usize>) -> &'a [T] {
+        &self.query[queries.start * self.sizes.d_key..queries.end * self.sizes.d_key]
+    }
+
+    /// Products of a block's queries with the keys that it sees, in rows of `key_length`.
+    fn scores(&self, keys: &Packed<T>, queries: &Range<usize>, seen: &Range<usize>) -> Vec<T> {
+        let Sizes { key_length, d_key, .. } = self.sizes;
+        let mut scores = vec![T::ZERO; queries.len() * key_length];
+        let left = Matrix::new(self.queries(queries), queries.len(), d_key);
+        let part = Part { inner: 0..d_key, columns: seen.clone(), adds: false };
+        keys.multiply_part(left, part, &mut scores, key_length);
+        scores
+    }
+
+    /// The factors of dropout for a block's weights, or nothing where nothing is dropped.
+    fn kept(&self, queries: &Range<usize>) -> Vec<T> {
+        let Sizes { query_length, key_length, .. } = self.sizes;
+        let first = self.index * query_length;
+        let rows = queries.clone().filter_map(|i| self.options.kept(first + i, key_length));
+        rows.flatten().map(T::from_f64).collect()
+    }
+}
+
+/// The output, and the logarithm of each query's sum of exponentials.
+fn forward<T: Real>(options: &AttentionOptions, arguments: &[FlexTensor]) -> Vec<FlexTensor> {
+    let Sizes { query_length, key_length, d_value, .. } = Sizes::of(arguments);
+    let shape = arguments[0].layout().shape();
+    let heads = shape[0] * shape[1];
+    let mut output = vec![T::ZERO; heads * query_length * d_value];
+    let mut logarithms = vec![T::ZERO; heads * query_length];
+    output
+        .par_chunks_mut((query_length * d_value).max(1))
+        .zip(logarithms.par_chunks_mut(query_length.max(1)))
+        .enumerate()
+        .for_each(|(index, (output, logarithms))| {
+            let head = Head::<T>::new(options, arguments, index);
+            let keys = Packed::new(head.keys().transposed());
+            let values = Packed::new(head.values());
+            for queries in head.blocks() {
+                let seen = head.visible_to(queries.clone());
+                if seen.is_empty() {
+                    continue;
+                }
+                let mut weights = head.scores(&keys, &queries, &seen);
+                for (row, query) in weights.chunks_exact_mut(key_length).zip(queries.clone()) {
+                    let scores = only(&mut row[seen.clone()], head.within(query, &seen));
+                    let logarithm = &mut logarithms[query];
+                    simd::run(Softmax { scores, scale: head.scale, logarithm });
+                }
+                let kept = head.kept(&queries);
+                weights.iter_mut().zip(&kept).for_each(|(weight, kept)| *weight = *weight * *kept);
+                let left = Matrix::new(&weights, queries.len(), key_length);
+                let output = &mut output[queries.start * d_value..queries.end * d_value];
+                let part = Part { inner: seen, columns: 0..d_value, adds: false };
+                values.multiply_part(left, part, output, d_value);
+            }
+        });
+    let [batch_size, n_heads] = [shape[0], shape[1]];
+    vec![
+        tensor(output, [batch_size, n_heads, query_length, d_value]),
+        tensor(logarithms, [heads * query_length]),
+    ]
+}
+
+/// A part of a row, and zeros beside it.
+fn only<T: Real>(row: &mut [T], part: Range<usize>) -> &mut [T] {
+    row[..part.start].fill(T::ZERO);
+    row[part.end..].fill(T::ZERO);
+    &mut row[part]
+}
+
+/// From scores to weights, in place, and the logarithm of the sum of their exponentials.
+struct Softmax<'a, T> {
+    scores: &'a mut [T],
+    scale: T,
+    logarithm: &'a mut T,
+}
+
+impl<T: Real> Kernel for Softmax<'_, T> {
+    #[inline(always)]
+    fn body<const FMA: bool>(self) {
+        let width = self.scores.len();
+        if width == 0 {
+            return;
+        }
+        let mut largest = [self.scores[0]; LANES];
+        for first in (0..width).step_by(LANES) {
+            let lanes = LANES.min(width - first);
+            let mut group = [self.scores[0]; LANES];
+            group[..lanes].copy_from_slice(&self.scores[first..][..lanes]);
+            for lane in 0..LANES {
+                largest[lane] =
+                    if group[lane] > largest[lane] { group[lane] } else { largest[lane] };
+            }
+        }
+        let largest = largest.iter().fold(largest[0], |a, b| if *b > a { *b } else { a });
+        let mut sums = [T::ZERO; LANES];
+        for first in (0..width).step_by(LANES) {
+            let lanes = LANES.min(width - first);
+            let mut group = load(&self.scores[first..], lanes);
+            for score in &mut group {
+                *score = ((*score - largest) * self.scale).exp::<FMA>();
+            }
+            store(&mut self.scores[first..], &group, lanes);
+            for score in &mut group[lanes..] {
+                *score = T::ZERO;
+            }
+            for lane in 0..LANES {
+                sums[lane] += group[lane];
+            }
+        }
+        let sum = sums.iter().fold(T::ZERO, |sum, lane| sum + *lane);
+        let inverse = T::ONE / sum;
+        self.scores.iter_mut().for_each(|weight| *weight = *weight * inverse);
+        *self.logarithm = largest * self.scale + sum.ln();
+    }
+}
+
+/// The gradients of queries, keys and values.
+fn backward<T: Real>(
+    options: &AttentionOptions,
+    arguments: &[FlexTensor],
+    results: &[FlexTensor],
+    gradient: &FlexTensor,
+) -> Vec<FlexTensor> {
+    let Sizes { query_length, key_length, d_key, d_value, .. } = Sizes::of(arguments);
+    let [query, key, value] = arguments else { unreachable!("three arguments") };
+    let [mut d_query, mut d_key_all, mut d_value_all] =
+        [query, key, value].map(|t| vec![T::ZERO; slice::<T>(t).len()]);
+    let (output, logarithms) = (slice::<T>(&results[0]), slice::<T>(&results[1]));
+    let gradient = slice::<T>(gradient);
+    d_query
+        .par_chunks_mut((query_length * d_key).max(1))
+        .zip(d_key_all.par_chunks_mut((key_length * d_key).max(1)))
+        .zip(d_value_all.par_chunks_mut((key_length * d_value).max(1)))
+        .enumerate()
+        .for_each(|(index, ((d_query, d_keys), d_values))| {
+            let head = Head::<T>::new(options, arguments, index);
+            let rows = query_length * d_value;
+            head.backward(
+                &output[index * rows..][..rows],
+                &gradient[index * rows..][..rows],
+                &logarithms[index * query_length..][..query_length],
+                (d_query, d_keys, d_values),
+            );
+        });
+    vec![tensor_like(d_query, query), tensor_like(d_key_all, key), tensor_like(d_value_all, value)]
+}
+
+impl<T: Real> Head<'_, T> {
+    /// With P the weights before dropout, m its factors, `dP = dZ Vᵀ`, and D the product of an output with its gradient:
+    ///
+    /// ```text
+    /// dS = scale · P ⊙ (m ⊙ dP - D)      dQ = dS K      dK = dSᵀ Q      dV = (m ⊙ P)ᵀ dZ
+    /// ```
+    fn backward(
+        &self,
+        output: &[T],
+        gradient: &[T],
+        logarithms: &[T],
+        (d_query, d_keys, d_values): (&mut [T], &mut [T], &mut [T]),
+    ) {
+        let Sizes { key_length, d_key, d_value, .. } = self.sizes;
+        let keys = Packed::new(self.keys().transposed());
+        let keys_as_rows = Packed::new(self.keys());
+        let values = Packed::new(self.values().transposed());
+        for queries in self.blocks() {
+            let seen = self.visible_to(queries.clone());
+            if seen.is_empty() {
+                continue;
+            }
+            let n = queries.len();
+            let mut weights = self.scores(&keys, &queries, &seen);
+            let mut d_scores = vec![T::ZERO; n * key_length];
+            let block = queries.start * d_value..queries.end * d_value;
+            let (output, gradient) = (&output[block.clone()], &gradient[block]);
+            let d_output = Matrix::new(gradient, n, d_value);
+            let part = Part { inner: 0..d_value, columns: seen.clone(), adds: false };
+            values.multiply_part(d_output, part, &mut d_scores, key_length);
+            let kept = self.kept(&queries);
+            let rows =
+                weights.chunks_exact_mut(key_length).zip(d_scores.chunks_exact_mut(key_length));
+            for ((index, query), (weights, d_scores)) in queries.clone().enumerate().zip(rows) {
+                let of_query = index * d_value..(index + 1) * d_value;
+                let within = self.within(query, &seen);
+                let kept = match kept.len() {
+                    0 => &[],
+                    _ => &kept[index * key_length..][seen.clone()][within.clone()],
+                };
+                simd::run(SoftmaxBack {
+                    weights: only(&mut weights[seen.clone()], within.clone()),
+                    d_scores: only(&mut d_scores[seen.clone()], within),
+                    kept,
+                    output: &output[of_query.clone()],
+                    gradient: &gradient[of_query],
+                    logarithm: logarithms[query],
+                    scale: self.scale,
+                });
+            }
+            let d_scores = Matrix::new(&d_scores, n, key_length);
+            let part = Part { inner: seen.clone(), columns: 0..d_key, adds: false };
+            let d_query = &mut d_query[queries.start * d_key..queries.end * d_key];
+            keys_as_rows.multiply_part(d_scores, part, d_query, d_key);
+            let d_keys = &mut d_keys[seen.start * d_key..seen.end * d_key];
+            let queries = Packed::new(Matrix::new(self.queries(&queries), n, d_key));
+            let part = Part { inner: 0..n, columns: 0..d_key, adds: true };
+            queries.multiply_part(d_scores.columns(seen.clone()).transposed(), part, d_keys, d_key);
+            let d_values = &mut d_values[seen.start * d_value..seen.end * d_value];
+            let weights = Matrix::new(&weights, n, key_length).columns(seen).transposed();
+            let part = Part { inner: 0..n, columns: 0..d_value, adds: true };
+            Packed::new(d_output).multiply_part(weights, part, d_values, d_value);
+        }
+    }
+}
+
+/// From scores to weights after dropout, and from the gradient of these to that of the scores, both in place.
+struct SoftmaxBack<'a, T> {
+    weights: &'a mut [T],
+    d_scores: &'a mut [T],
+    /// The factors of dropout; empty where nothing is dropped.
+    kept: &'a [T],
+    output: &'a [T],
+    gradient: &'a [T],
+    logarithm: T,
+    scale: T,
+}
+
+impl<T: Real> Kernel for SoftmaxBack<'_, T> {
+    #[inline(always)]
+    fn body<const FMA: bool>(self) {
+        let width = self.weights.len();
+        let products = self.output.iter().zip(self.gradient).map(|(z, d)| *z * *d);
+        let product = products.fold(T::ZERO, |sum, x| sum + x);
+        for first in (0..width).step_by(LANES) {
+            let lanes = LANES.min(width - first);
+            let mut weights = load(&self.weights[first..], lanes);
+            let mut d = load(&self.d_scores[first..], lanes);
+            let kept = match self.kept {
+                [] => [T::ONE; LANES],
+                kept => load(&kept[first..], lanes),
+            };
+            for lane in 0..LANES {
+                let weight = (weights[lane] * self.scale - self.logarithm).exp::<FMA>();
+                d[lane] = self.scale * weight * (d[lane] * kept[lane] - product);
+                weights[lane] = weight * kept[lane];
+            }
+            store(&mut self.weights[first..], &weights, lanes);
+            store(&mut self.d_scores[first..], &d, lanes);
+        }
+    }
+}
