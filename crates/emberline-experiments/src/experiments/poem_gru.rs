@@ -13,7 +13,8 @@ use crate::tasks::language_modelling::{
 /// What stands before and after every poem: the end of a line, and an empty one.
 const END: &str = "\n\n";
 
-/// Two layers, and much dropout: 24,000 characters are soon known by heart.
+/// One layer and few updates: 24,000 characters are soon known by heart. Two layers with dropout between them, and
+/// a layer twice as wide, have no lower validation loss.
 pub fn poem_gru() -> LanguageModellingConfig {
     LanguageModellingConfig {
         experiment: "poem-gru".into(),
@@ -22,30 +23,30 @@ pub fn poem_gru() -> LanguageModellingConfig {
             text: "tang300".into(),
             sha256: None,
             split: SplitFractions::default(),
-            batch_size: 16,
-            seq_length: 64,
+            batch_size: 32,
+            seq_length: 32,
             micro_batches: 1,
         },
         model: ModelConfig {
             cell: CellKind::Gru,
             d_embedding: 128,
             d_hidden: 256,
-            n_layers: 2,
-            dropout: 0.5,
+            n_layers: 1,
+            dropout: 0.0,
         },
         training: TrainingConfig {
-            steps: 1500,
+            steps: 600,
             seed: 42,
             optimizer: OptimizerConfig::Adam(AdamConfig::default()),
             schedule: Schedule::Cosine {
-                learning_rate: 2e-3,
+                learning_rate: 1e-3,
                 final_learning_rate: 2e-4,
                 warmup_steps: 50,
             },
             max_grad_norm: Some(5.0),
             log_every: 10,
-            evaluate_every: 50,
-            checkpoint_every: 500,
+            evaluate_every: 25,
+            checkpoint_every: 300,
             keep_checkpoints: 1,
             early_stopping: None,
         },
