@@ -13,8 +13,10 @@ use emberline_core::parameters::parameter_count;
 use emberline_evaluation::{ConfusionMatrix, SpanScores, predict_tokens};
 use emberline_finetuning::{LabelledBatches, TokenClassification};
 use emberline_models::recurrent_tagger::{RecurrentTagger, RecurrentTaggerConfig};
-use emberline_text::{Example, Separator, TaggedSentences, Vocabulary};
-use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
+use emberline_text::{Example, Separator, TaggedSentence, TaggedSentences, Vocabulary};
+use emberline_training::{
+    ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint, latest_checkpoint,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -74,14 +76,20 @@ impl TaggingConfig {
     }
 }
 
+/// Sentences with their ids.
+struct Part {
+    sentences: TaggedSentences,
+    examples: Vec<Example>,
+}
+
 /// The sentences, the model, the device.
 struct PreparedTagger {
     config: TaggingConfig,
     words: Vocabulary,
     tags: Vocabulary,
     data: LabelledBatches,
-    test: TaggedSentences,
-    test_examples: Vec<Example>,
+    validation: Part,
+    test: Part,
     model_config: RecurrentTaggerConfig,
     model: RecurrentTagger,
     device: Device,
@@ -95,12 +103,15 @@ pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
     let [training, validation, test] = read(&mut config.data)?;
     let words = labelled::vocabulary(&training.words(), config.data.min_count)?;
     let tags = Vocabulary::of_labels(&training.tags());
-    let test_examples = test.encode(&words, &tags)?;
+    let part = |sentences: TaggedSentences| -> Result<Part> {
+        Ok(Part { examples: sentences.encode(&words, &tags)?, sentences })
+    };
+    let (validation, test) = (part(validation)?, part(test)?);
     let random = Stream::new(config.training.seed);
     let device = config.device.open()?.autodiff();
     let data = LabelledBatches::new(
         training.encode(&words, &tags)?,
-        validation.encode(&words, &tags)?,
+        validation.examples.clone(),
         config.data.batch_size,
         random.named("data"),
         &device,
@@ -125,8 +136,8 @@ pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
         words,
         tags,
         data,
+        validation,
         test,
-        test_examples,
         model_config,
         model,
         device,
@@ -188,30 +199,26 @@ impl Prepared for PreparedTagger {
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
         let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
-        let names = &RecurrentTagger::stored_name;
-        let model = load_weights_into(self.model.clone(), names, &best)?.valid();
-        let rows: Vec<&[u32]> = self.test_examples.iter().map(|row| &row.tokens[..]).collect();
-        let device = self.device.clone().inner();
-        let predicted = predict_tokens(&model, &rows, self.config.data.batch_size, &device);
+        let last = latest_checkpoint(directory)?.context("a finished run has a checkpoint")?;
+        // Where most tags are `O`, the lowest loss is long before the first entity is dared.
+        let (best, last) = (self.load(&best)?, self.load(&last)?);
+        let [of_best, of_last] =
+            [&best, &last].map(|model| self.answers(model, &self.validation).f1());
+        let model = if of_last > of_best { last } else { best };
+        let answers = self.answers(&model, &self.test);
+        let Answers { matrix, spans, .. } = &answers;
 
-        let mut matrix = ConfusionMatrix::new(self.tags.size());
-        for (example, predicted) in self.test_examples.iter().zip(&predicted) {
-            for (expected, predicted) in example.labels.iter().zip(predicted) {
-                matrix.add(*expected, *predicted);
-            }
-        }
         let scores = (0..).zip(self.tags.tokens()).map(|(id, tag)| (tag, matrix.of_class(id)));
         let mut metrics = BTreeMap::from([
+            ("validation_f1".into(), of_best.max(of_last)),
             ("test_accuracy".into(), matrix.accuracy()),
             ("test_macro_f1".into(), matrix.macro_f1()),
             ("test_count".into(), matrix.total() as f64),
         ]);
         let mut tables = vec![
             labelled::scores_table("tags of the test part", scores),
-            labelled::confusion_table(&matrix, &self.tags),
+            labelled::confusion_table(matrix, &self.tags),
         ];
-        let tags: Vec<Vec<&str>> = predicted.iter().map(|row| self.names(row)).collect();
-        let spans = self.spans(&tags);
         if !spans.by_kind().is_empty() {
             let overall = spans.overall();
             metrics.extend([
@@ -222,43 +229,74 @@ impl Prepared for PreparedTagger {
             let scores = spans.by_kind().iter().map(|(kind, scores)| (kind, *scores));
             tables.insert(0, labelled::scores_table("spans of the test part", scores));
         }
-        Ok(Findings { metrics, samples: self.samples(&tags), tables, figures: Vec::new() })
+        let samples = samples(self.test.sentences.sentences(), &answers.tags);
+        Ok(Findings { metrics, samples, tables, figures: Vec::new() })
+    }
+}
+
+/// What a model says of a part.
+struct Answers<'a> {
+    /// A tag for each word.
+    tags: Vec<Vec<&'a str>>,
+    matrix: ConfusionMatrix,
+    /// The spans that tags beginning with `B-` and `I-` mark; none where there are no such tags.
+    spans: SpanScores,
+}
+
+impl Answers<'_> {
+    /// What checkpoints are chosen by: the F1 of spans, or the mean of the tags' where there are no spans.
+    fn f1(&self) -> f64 {
+        match self.spans.by_kind().is_empty() {
+            true => self.matrix.macro_f1(),
+            false => self.spans.overall().f1(),
+        }
     }
 }
 
 impl PreparedTagger {
-    fn names(&self, tags: &[u32]) -> Vec<&str> {
-        tags.iter().map(|tag| self.tags.token(*tag).unwrap_or_default()).collect()
+    fn load(&self, checkpoint: &Path) -> Result<RecurrentTagger> {
+        let names = &RecurrentTagger::stored_name;
+        Ok(load_weights_into(self.model.clone(), names, checkpoint)?.valid())
     }
 
-    /// The spans that tags beginning with `B-` and `I-` mark; none where there are no such tags.
-    fn spans(&self, predicted: &[Vec<&str>]) -> SpanScores {
+    fn answers(&self, model: &RecurrentTagger, part: &Part) -> Answers<'_> {
+        let rows: Vec<&[u32]> = part.examples.iter().map(|row| &row.tokens[..]).collect();
+        let device = self.device.clone().inner();
+        let predicted = predict_tokens(model, &rows, self.config.data.batch_size, &device);
+        let mut matrix = ConfusionMatrix::new(self.tags.size());
+        for (example, predicted) in part.examples.iter().zip(&predicted) {
+            for (expected, predicted) in example.labels.iter().zip(predicted) {
+                matrix.add(*expected, *predicted);
+            }
+        }
+        let name = |tag: &u32| self.tags.token(*tag).unwrap_or_default();
+        let tags: Vec<Vec<&str>> =
+            predicted.iter().map(|row| row.iter().map(name).collect()).collect();
         let mut spans = SpanScores::new();
-        for (sentence, predicted) in self.test.sentences().iter().zip(predicted) {
+        for (sentence, predicted) in part.sentences.sentences().iter().zip(&tags) {
             let expected: Vec<&str> = sentence.tags.iter().map(String::as_str).collect();
             spans.add(&expected, predicted);
         }
-        spans
+        Answers { tags, matrix, spans }
     }
+}
 
-    /// Sentences of the test file, from all over it: a tag that is not `O` stands behind its word, and the
-    /// right one where it is another.
-    fn samples(&self, predicted: &[Vec<&str>]) -> String {
-        let sentences = self.test.sentences();
-        let mut text = String::new();
-        for place in (0..sentences.len()).step_by(sentences.len().div_ceil(SHOWN)) {
-            let sentence = &sentences[place];
-            let words = sentence.words.iter().zip(&sentence.tags).zip(&predicted[place]).map(
-                |((word, expected), predicted)| match (*predicted, expected.as_str()) {
-                    (predicted, expected) if predicted != expected => {
-                        format!("{word}[{predicted}, not {expected}]")
-                    }
-                    ("O", _) => word.clone(),
-                    (predicted, _) => format!("{word}[{predicted}]"),
-                },
-            );
-            text += &(words.collect::<Vec<_>>().join(" ") + "\n");
-        }
-        text
+/// Sentences from all over a part: a tag that is not `O` stands behind its word, and the right one where it is
+/// another.
+fn samples(sentences: &[TaggedSentence], predicted: &[Vec<&str>]) -> String {
+    let mut text = String::new();
+    for place in (0..sentences.len()).step_by(sentences.len().div_ceil(SHOWN)) {
+        let TaggedSentence { words, tags, .. } = &sentences[place];
+        let words = words.iter().zip(tags).zip(&predicted[place]).map(
+            |((word, expected), predicted)| match (*predicted, expected.as_str()) {
+                (predicted, expected) if predicted != expected => {
+                    format!("{word}[{predicted}, not {expected}]")
+                }
+                ("O", _) => word.clone(),
+                (predicted, _) => format!("{word}[{predicted}]"),
+            },
+        );
+        text += &(words.collect::<Vec<_>>().join(" ") + "\n");
     }
+    text
 }
