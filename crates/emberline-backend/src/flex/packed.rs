@@ -36,42 +36,6 @@ impl<T: Real> Packed<T> {
         Self { panels, k, n, level }
     }
 
-    /// `out += left · self` for `rows` rows.
-    ///
-    /// Row r of `left` starts at `r · left_stride` and has k numbers; row r of `out` starts at
-    /// `r · out_stride` and has n.
-    ///
-    /// # Panics
-    /// If a slice ends before its last row.
-    pub(crate) fn multiply_add(
-        &self,
-        rows: usize,
-        left: &[T],
-        left_stride: usize,
-        out: &mut [T],
-        out_stride: usize,
-    ) {
-        if rows == 0 {
-            return;
-        }
-        assert!(left.len() >= (rows - 1) * left_stride + self.k, "the left rows end too early");
-        assert!(
-            out.len() >= (rows - 1) * out_stride + self.n,
-            "the rows of the result end too early"
-        );
-        simd::run(Tiles {
-            packed: self,
-            rows,
-            left: left.as_ptr(),
-            left_strides: (left_stride, 1),
-            inner: 0..self.k,
-            panels: self.panels(),
-            out: out.as_mut_ptr(),
-            out_stride,
-            adds: true,
-        });
-    }
-
     /// `out = left · self`, or `+=`, on this thread, of a part of the inner index and for a part of the columns.
     ///
     /// Columns beside the part may be written too. Row r of `out` starts at `r · out_stride`.
@@ -164,7 +128,7 @@ pub(crate) struct Part {
 }
 
 /// `out += left · matrix` for a matrix that is used too seldom to be worth packing. The same sums in the
-/// same order as [`Packed::multiply_add`], so the same bits.
+/// same order as [`Packed::multiply_part`], so the same bits.
 ///
 /// # Panics
 /// If the columns of `matrix` are not side by side, or a slice ends before its last row.
@@ -354,13 +318,38 @@ mod tests {
         let packed = Packed::new(Matrix::new(&matrix, k, n));
         for rows in 0..20 {
             let left: Vec<f64> = (0..rows * (k + 2)).map(|i| (i % 7) as f64 - 3.0).collect();
-            let mut out = vec![1.0; rows * (n + 3)];
-            packed.multiply_add(rows, &left, k + 2, &mut out, n + 3);
-            for r in 0..rows {
-                for j in 0..n {
-                    let sum: f64 = (0..k).map(|i| left[r * (k + 2) + i] * matrix[i * n + j]).sum();
-                    assert_eq!(out[r * (n + 3) + j], 1.0 + sum);
+            let row_stride = k + 2;
+            let view = Matrix { values: &left, rows, columns: k, row_stride, column_stride: 1 };
+            for adds in [true, false] {
+                let mut out = vec![1.0; rows * (n + 3)];
+                let part = Part { inner: 0..k, columns: 0..n, adds };
+                packed.multiply_part(view, part, &mut out, n + 3);
+                for r in 0..rows {
+                    for j in 0..n {
+                        let sum: f64 =
+                            (0..k).map(|i| left[r * row_stride + i] * matrix[i * n + j]).sum();
+                        assert_eq!(out[r * (n + 3) + j], sum + f64::from(adds));
+                    }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_product_reads_no_other_inner_index() {
+        let (m, k, n) = (3, 70, 45);
+        let left: Vec<f64> = (0..m * k).map(|i| (i % 7) as f64 - 3.0).collect();
+        let mut matrix: Vec<f64> = (0..k * n).map(|i| (i % 17) as f64 - 8.0).collect();
+        matrix[..11 * n].fill(f64::NAN);
+        matrix[57 * n..].fill(f64::NAN);
+        let part = Part { inner: 11..57, columns: 33..36, adds: false };
+        let mut out = vec![0.0; m * n];
+        let packed = Packed::new(Matrix::new(&matrix, k, n));
+        packed.multiply_part(Matrix::new(&left, m, k), part, &mut out, n);
+        for r in 0..m {
+            for j in 33..36 {
+                let sum: f64 = (11..57).map(|i| left[r * k + i] * matrix[i * n + j]).sum();
+                assert_eq!(out[r * n + j], sum);
             }
         }
     }
@@ -395,11 +384,15 @@ mod tests {
         let matrix: Vec<f32> = (0..k * n).map(|i| ((i * 37) % 101) as f32 / 7.0).collect();
         let left: Vec<f32> = (0..9 * k).map(|i| ((i * 53) % 97) as f32 / 3.0).collect();
         let packed = Packed::new(Matrix::new(&matrix, k, n));
-        let mut together = vec![0.0; 9 * n];
-        packed.multiply_add(9, &left, k, &mut together, n);
+        let multiply = |rows: usize, left: &[f32]| {
+            let mut out = vec![0.0; rows * n];
+            let part = Part { inner: 0..k, columns: 0..n, adds: false };
+            packed.multiply_part(Matrix::new(left, rows, k), part, &mut out, n);
+            out
+        };
+        let together = multiply(9, &left);
         for r in 0..9 {
-            let mut alone = vec![0.0; n];
-            packed.multiply_add(1, &left[r * k..], k, &mut alone, n);
+            let alone = multiply(1, &left[r * k..][..k]);
             assert_eq!(alone, together[r * n..][..n]);
             let mut unpacked = vec![0.0; n];
             let matrix = Matrix::new(&matrix, k, n);

@@ -3,7 +3,7 @@
 use super::block::Buffer;
 use crate::flex::Real;
 use crate::flex::matrix::Matrix;
-use crate::flex::packed::{Packed, multiply_add_unpacked};
+use crate::flex::packed::{Packed, Part, multiply_add_unpacked};
 
 /// From this many steps on a packed matrix is worth its copy.
 const STEPS_WORTH_PACKING: usize = 4;
@@ -25,26 +25,45 @@ impl<'a, T: Real> Product<'a, T> {
     pub(super) fn assign(
         &self,
         rows: usize,
-        (left, left_column): (&Buffer<T>, usize),
+        left: (&Buffer<T>, usize),
         (out, out_column): (&mut Buffer<T>, usize),
     ) {
-        for row in 0..rows {
-            out.row_mut(row)[out_column..][..self.matrix.columns].fill(T::ZERO);
+        if self.packed.is_none() {
+            for row in 0..rows {
+                out.row_mut(row)[out_column..][..self.matrix.columns].fill(T::ZERO);
+            }
         }
-        self.add(rows, (left, left_column), (out, out_column));
+        self.multiply(rows, left, (out, out_column), false);
     }
 
     /// As [`assign`](Self::assign), but adds to `out`.
-    pub(super) fn add(
+    pub(super) fn add(&self, rows: usize, left: (&Buffer<T>, usize), out: (&mut Buffer<T>, usize)) {
+        self.multiply(rows, left, out, true);
+    }
+
+    /// What is not packed always adds.
+    fn multiply(
         &self,
         rows: usize,
         (left, left_column): (&Buffer<T>, usize),
         (out, out_column): (&mut Buffer<T>, usize),
+        adds: bool,
     ) {
         let (left_stride, out_stride) = (left.stride(), out.stride());
         let (left, out) = (left.starting_at(left_column), out.starting_at_mut(out_column));
+        let Matrix { rows: inner, columns, .. } = self.matrix;
         match &self.packed {
-            Some(packed) => packed.multiply_add(rows, left, left_stride, out, out_stride),
+            Some(packed) => {
+                let left = Matrix {
+                    values: left,
+                    rows,
+                    columns: inner,
+                    row_stride: left_stride,
+                    column_stride: 1,
+                };
+                let part = Part { inner: 0..inner, columns: 0..columns, adds };
+                packed.multiply_part(left, part, out, out_stride);
+            }
             None => multiply_add_unpacked(self.matrix, rows, left, left_stride, out, out_stride),
         }
     }
