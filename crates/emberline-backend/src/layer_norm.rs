@@ -55,7 +55,7 @@ mod native {
     use rayon::prelude::*;
 
     use crate::flex::fused::FusedOperation;
-    use crate::flex::lanes::{LANES, load, store};
+    use crate::flex::lanes::{LANES, across, load, store};
     use crate::flex::simd::{self, Kernel};
     use crate::flex::{Real, slice, tensor_like};
 
@@ -128,15 +128,8 @@ mod native {
             let per_number = T::ONE / T::from_f64(width as f64);
             let rows = self.input.chunks_exact(width).zip(self.output.chunks_exact_mut(width));
             for ((input, output), statistics) in rows.zip(self.statistics.chunks_exact_mut(2)) {
-                let mean =
-                    sum::<T>(width, |first, lanes| load(&input[first..], lanes)) * per_number;
-                let variance = sum::<T>(width, |first, lanes| {
-                    let mut x = load(&input[first..], lanes);
-                    for x in &mut x[..lanes] {
-                        *x = (*x - mean) * (*x - mean);
-                    }
-                    x
-                }) * per_number;
+                let mean = sum(input, |x| x) * per_number;
+                let variance = sum(input, |x| (x - mean) * (x - mean)) * per_number;
                 let inverse = T::ONE / (variance + self.epsilon).sqrt();
                 statistics.copy_from_slice(&[mean, inverse]);
                 for first in (0..width).step_by(LANES) {
@@ -154,17 +147,18 @@ mod native {
         }
     }
 
-    /// The sum of groups of numbers, lane by lane and then across.
+    /// `Σ f(x)` over a row: lane by lane in whole groups, and the rest one by one.
     #[inline(always)]
-    fn sum<T: Real>(width: usize, group: impl Fn(usize, usize) -> [T; LANES]) -> T {
+    fn sum<T: Real>(row: &[T], f: impl Fn(T) -> T) -> T {
         let mut sums = [T::ZERO; LANES];
-        for first in (0..width).step_by(LANES) {
-            let values = group(first, LANES.min(width - first));
+        let groups = row.chunks_exact(LANES);
+        let rest = groups.remainder().iter().fold(T::ZERO, |sum, x| sum + f(*x));
+        for group in groups {
             for lane in 0..LANES {
-                sums[lane] += values[lane];
+                sums[lane] += f(group[lane]);
             }
         }
-        sums.iter().fold(T::ZERO, |sum, value| sum + *value)
+        across(sums) + rest
     }
 
     /// The gradients of input, scale and shift.
@@ -243,7 +237,6 @@ mod native {
                     store(&mut self.d_gamma[first..], &d_gamma, lanes);
                     store(&mut self.d_beta[first..], &d_beta, lanes);
                 }
-                let across = |lanes: [T; LANES]| lanes.iter().fold(T::ZERO, |sum, x| sum + *x);
                 let (mean_g, mean_product) =
                     (across(sums) * per_number, across(products) * per_number);
                 for first in (0..width).step_by(LANES) {

@@ -27,3 +27,16 @@ pub(crate) fn store<T: Real>(values: &mut [T], group: &[T; LANES], lanes: usize)
         values[..lanes].copy_from_slice(&group[..lanes]);
     }
 }
+
+/// The sum of a group, in pairs, so that no addition waits for all before it.
+#[inline(always)]
+pub(crate) fn across<T: Real>(mut group: [T; LANES]) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            group[lane] += group[lane + width];
+        }
+        width /= 2;
+    }
+    group[0]
+}
