@@ -50,7 +50,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "char-lstm-deep",
         system: "LSTM, 3 layers of 256",
         data: "shakespeare",
-        minutes: 12,
+        minutes: 8,
         shows: "depth, with dropout between the layers, against char-lstm on the same text",
         config: || LanguageModelling(char_lstm::char_lstm_deep()),
     },
