@@ -86,7 +86,7 @@ pub const VERBS: &[Verb] = &[
         name: "bench",
         summary: "the benchmarks, as a table or as JSON",
         usage: "[NAME]… [--json]",
-        example: "cargo xtask bench lstm",
+        example: "cargo xtask bench recurrent",
         action: Action::Here(bench::run),
     },
 ];

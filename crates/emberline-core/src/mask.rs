@@ -1,5 +1,7 @@
 //! Masks. In every one of them true hides.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 /// Hides what follows the end of a row, `[batch_size, seq_length]`.
@@ -7,15 +9,26 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 /// # Panics
 /// If a length is 0 or above `seq_length`.
 pub fn padding(lengths: &[usize], seq_length: usize, device: &Device) -> Tensor<2, Bool> {
-    let mut hidden = Vec::with_capacity(lengths.len() * seq_length);
     for length in lengths {
         assert!(
             (1..=seq_length).contains(length),
             "a row of length {length} in a batch of length {seq_length}"
         );
-        hidden.extend((0..seq_length).map(|position| position >= *length));
     }
-    Tensor::from_data(TensorData::new(hidden, [lengths.len(), seq_length]), device)
+    outside(lengths.iter().map(|length| 0..*length), seq_length, device)
+}
+
+/// Hides what is not in the range of a row, `[rows, length]`.
+pub fn outside(
+    ranges: impl ExactSizeIterator<Item = Range<usize>>,
+    length: usize,
+    device: &Device,
+) -> Tensor<2, Bool> {
+    let rows = ranges.len();
+    let hidden: Vec<bool> = ranges
+        .flat_map(|range| (0..length).map(move |position| !range.contains(&position)))
+        .collect();
+    Tensor::from_data(TensorData::new(hidden, [rows, length]), device)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor, TensorData};
+use emberline_core::mask;
 
 use super::AttentionOptions;
 
@@ -23,15 +24,12 @@ pub(super) fn attention(
 /// The keys that are not seen, `[batch_size, n_heads, query_length, key_length]`.
 fn hidden(scores: &Tensor<4>, options: &AttentionOptions) -> Tensor<4, Bool> {
     let [batch_size, _, query_length, key_length] = scores.dims();
-    let mut hidden = Vec::with_capacity(batch_size * query_length * key_length);
-    for row in 0..batch_size {
-        for query in 0..query_length {
-            let seen = options.visibility.range(row, query, [query_length, key_length]);
-            hidden.extend((0..key_length).map(|key| !seen.contains(&key)));
-        }
-    }
-    let data = TensorData::new(hidden, [batch_size, 1, query_length, key_length]);
-    Tensor::<4, Bool>::from_data(data, &scores.device().inner()).expand(scores.dims())
+    let ranges = (0..batch_size * query_length).map(|index| {
+        let (row, query) = (index / query_length, index % query_length);
+        options.visibility.range(row, query, [query_length, key_length])
+    });
+    let hidden = mask::outside(ranges, key_length, &scores.device().inner());
+    hidden.reshape([batch_size, 1, query_length, key_length]).expand(scores.dims())
 }
 
 fn dropped(weights: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
