@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
-use crate::model::{Cache, Carry, Causal, Incremental};
+use crate::model::{Cache, Carry, Causal, EncoderDecoder, Incremental};
 use crate::random::Stream;
 use crate::task::TaskModel;
 
@@ -34,8 +34,6 @@ pub fn incremental<M: Incremental>(model: &M, device: &Device) {
     let whole = model.encode(&batch(0, 9));
     for cut in 1..9 {
         let (first, cache) = model.encode_from(&batch(0, cut), None);
-        let data = cache.to_data();
-        let cache = M::Cache::from_data(data, device).expect("a cache is made of its own data");
         let (second, cache) = model.encode_from(&batch(cut, 9), Some(cache));
         let pieces = Tensor::cat(vec![first, second], 1);
         let difference = largest_difference(whole.clone(), pieces);
@@ -48,6 +46,107 @@ pub fn incremental<M: Incremental>(model: &M, device: &Device) {
         let difference = largest_difference(both.narrow(0, 1, 1), alone);
         assert!(difference < 1e-4, "row 1 taken from the cache differs by {difference}");
     }
+}
+
+/// What a model carries is made of its own data again, to the last bit.
+pub fn carry_is_stored<M: Incremental<Cache: Carry>>(model: &M, device: &Device) {
+    let row = random_row(model, 12, 5);
+    let batch = |from: usize, to: usize| TokenBatch::from_rows(&[&row[from..to]], device);
+    let (_, kept) = model.encode_from(&batch(0, 3), None);
+    let stored = M::Cache::from_data(kept.to_data(), device).expect("a carry is made of its data");
+    let [kept, stored] = [kept, stored].map(|cache| model.encode_from(&batch(3, 5), Some(cache)).0);
+    let difference = largest_difference(kept, stored);
+    assert!(difference == 0.0, "a stored carry goes on with a difference of {difference}");
+}
+
+/// A target decoded at once is the target decoded token by token, within 1e-4; no position depends on a later token,
+/// and no bit on what stands in the padding of the source; a padded row is the row alone; a cache can be taken apart
+/// by rows; attention, where there is one, adds up to 1 over the source and is zero on its padding.
+pub fn encoder_decoder<M: EncoderDecoder>(model: &M, source_vocab_size: usize, device: &Device) {
+    let lengths = [3, 7, 1];
+    let sources = [(13, 3), (14, 7), (15, 1)]
+        .map(|(seed, length)| random_ids(source_vocab_size, seed, length));
+    let targets = [16, 17, 18].map(|seed| random_ids(model.vocab_size(), seed, 6));
+    let source = TokenBatch::padded(&sources.each_ref().map(|row| &row[..]), device);
+    let target = |from: usize, to: usize| {
+        TokenBatch::from_rows(&targets.each_ref().map(|row| &row[from..to]), device)
+    };
+    let (whole, attention, _) = model.decode_with_attention(&target(0, 6), model.encode(&source));
+    let plain = plain_of(model, &source, &target(0, 6));
+    let difference = largest_difference(whole.clone(), plain.clone());
+    assert!(difference < 1e-4, "asking for the attention changes the output by {difference}");
+
+    let mut cache = model.encode(&source);
+    for position in 0..6 {
+        let (step, next) = model.decode(&target(position, position + 1), cache);
+        let difference = largest_difference(whole.clone().narrow(1, position, 1), step);
+        assert!(difference < 1e-4, "position {position} alone differs by {difference}");
+        cache = next;
+    }
+    let next = target(0, 1);
+    let (all, _) = model.decode(&next, cache.clone());
+    let picked = TokenBatch::from_rows(&[&targets[2][..1], &targets[1][..1]], device);
+    let (some, _) = model.decode(&picked, cache.select_rows(&[2, 1]));
+    let expected = Tensor::cat(vec![all.clone().narrow(0, 2, 1), all.narrow(0, 1, 1)], 0);
+    let difference = largest_difference(some, expected);
+    assert!(difference < 1e-4, "rows taken from the cache differ by {difference}");
+
+    for keep in 1..6 {
+        let changed = targets.each_ref().map(|row| {
+            let mut row = row.clone();
+            row[keep..].iter_mut().for_each(|id| *id = (*id + 1) % model.vocab_size() as u32);
+            row
+        });
+        let changed = TokenBatch::from_rows(&changed.each_ref().map(|row| &row[..]), device);
+        let (changed, _) = model.decode(&changed, model.encode(&source));
+        let [before, after] = [plain.clone(), changed].map(|hidden| hidden.narrow(1, 0, keep));
+        let difference = largest_difference(before, after);
+        assert!(difference == 0.0, "positions before {keep} changed by {difference}");
+    }
+
+    let noisy = with_noise_in_the_padding(&sources, 7, source_vocab_size, device);
+    let noisy = TokenBatch { tokens: noisy, ..source.clone() };
+    let (noisy, _) = model.decode(&target(0, 6), model.encode(&noisy));
+    let difference = largest_difference(plain.clone(), noisy);
+    assert!(difference == 0.0, "the padding of the source changes the output by {difference}");
+
+    for (row, (source, target)) in sources.iter().zip(&targets).enumerate() {
+        let source = TokenBatch::from_rows(&[&source[..]], device);
+        let alone = plain_of(model, &source, &TokenBatch::from_rows(&[&target[..]], device));
+        let difference = largest_difference(whole.clone().narrow(0, row, 1), alone);
+        assert!(difference < 1e-4, "row {row} in a batch differs by {difference} from it alone");
+    }
+
+    for weights in attention {
+        let [batch_size, n_heads, target_length, source_length] = weights.dims();
+        assert_eq!([batch_size, target_length, source_length], [3, 6, 7], "the attention");
+        let weights: Vec<f32> = weights.into_data().iter().collect();
+        for (index, weights) in weights.chunks_exact(7).enumerate() {
+            let (seen, padding) = weights.split_at(lengths[index / (n_heads * 6)]);
+            let sum: f32 = seen.iter().sum();
+            assert!((sum - 1.0).abs() < 1e-5, "attention adds up to {sum}: {weights:?}");
+            assert!(padding.iter().all(|weight| *weight == 0.0), "on padding: {weights:?}");
+        }
+    }
+}
+
+fn plain_of<M: EncoderDecoder>(model: &M, source: &TokenBatch, target: &TokenBatch) -> Tensor<3> {
+    model.decode(target, model.encode(source)).0
+}
+
+/// The rows of a batch of length `seq_length`, with random tokens where the padding is.
+fn with_noise_in_the_padding(
+    rows: &[Vec<u32>],
+    seq_length: usize,
+    vocab_size: usize,
+    device: &Device,
+) -> Tensor<2, Int> {
+    let mut ids: Vec<i32> = Vec::new();
+    for row in rows {
+        let noise = random_ids(vocab_size, 11, seq_length - row.len());
+        ids.extend(row.iter().chain(&noise).map(|id| *id as i32));
+    }
+    Tensor::from_data(TensorData::new(ids, [rows.len(), seq_length]), device)
 }
 
 /// The rows of a batch do not see each other.
@@ -73,13 +172,7 @@ pub fn padding_is_hidden<M: TaskModel>(model: &M, vocab_size: usize, device: &De
     let together = model.logits(&batch);
     assert_eq!(together.dims()[1], model.n_classes(), "the scores of an item");
 
-    let mut ids: Vec<u32> = Vec::new();
-    for row in &rows {
-        ids.extend(row);
-        ids.extend(random_ids(vocab_size, 11, 7 - row.len()));
-    }
-    let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
-    let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [3, 7]), device);
+    let tokens = with_noise_in_the_padding(&rows, 7, vocab_size, device);
     let other = model.logits(&TokenBatch { tokens, ..batch });
     let difference = largest_difference(together.clone(), other);
     assert!(difference == 0.0, "scores changed by {difference} with what stands in the padding");
@@ -108,7 +201,8 @@ mod tests {
     use emberline_backend::test_device;
 
     use super::*;
-    use crate::model::{LanguageModel, TokenEncoder};
+    use crate::head::HeadWeights;
+    use crate::model::{TokenEncoder, VocabularyHead};
     use crate::task::Row;
 
     /// Its only vector is a number: the sum of the tokens before, of all tokens, or of the whole batch.
@@ -135,13 +229,9 @@ mod tests {
         }
     }
 
-    impl LanguageModel for Sum {
-        fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-            hidden
-        }
-
-        fn vocab_size(&self) -> usize {
-            50
+    impl VocabularyHead for Sum {
+        fn head_weights(&self) -> HeadWeights {
+            HeadWeights::own(Tensor::ones([1, 50], &test_device()), None)
         }
     }
 
@@ -186,13 +276,9 @@ mod tests {
         }
     }
 
-    impl LanguageModel for Resumed {
-        fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-            hidden
-        }
-
-        fn vocab_size(&self) -> usize {
-            50
+    impl VocabularyHead for Resumed {
+        fn head_weights(&self) -> HeadWeights {
+            HeadWeights::own(Tensor::ones([1, 50], &test_device()), None)
         }
     }
 
@@ -235,6 +321,40 @@ mod tests {
         }
     }
 
+    /// A position is the sum of the target so far and of its row's source: of the valid tokens, or of all there are.
+    struct SumTranslator {
+        reads_padding: bool,
+    }
+
+    impl VocabularyHead for SumTranslator {
+        fn head_weights(&self) -> HeadWeights {
+            Resumed { remembers: true }.head_weights()
+        }
+    }
+
+    impl EncoderDecoder for SumTranslator {
+        type Cache = LastSum;
+
+        fn encode(&self, source: &TokenBatch) -> LastSum {
+            LastSum(RowSum { reads_padding: self.reads_padding }.logits(source).unsqueeze_dim(2))
+        }
+
+        fn decode(&self, target: &TokenBatch, cache: LastSum) -> (Tensor<3>, LastSum) {
+            Resumed { remembers: true }.encode_from(target, Some(cache))
+        }
+    }
+
+    #[test]
+    fn a_translator_that_adds_up_keeps_the_law() {
+        encoder_decoder(&SumTranslator { reads_padding: false }, 20, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "the padding of the source changes the output")]
+    fn a_translator_that_reads_the_padding_is_caught() {
+        encoder_decoder(&SumTranslator { reads_padding: true }, 20, &test_device());
+    }
+
     #[test]
     fn a_sum_of_valid_tokens_hides_the_padding() {
         padding_is_hidden(&RowSum { reads_padding: false }, 50, &test_device());
@@ -251,6 +371,7 @@ mod tests {
         causal(&Sum::Before, &test_device());
         rows_are_independent(&Sum::Before, &test_device());
         incremental(&Resumed { remembers: true }, &test_device());
+        carry_is_stored(&Resumed { remembers: true }, &test_device());
     }
 
     #[test]

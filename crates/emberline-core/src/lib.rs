@@ -4,6 +4,7 @@
 //! This crate names no backend, no file, no tokenizer and no optimizer.
 
 pub mod batch;
+pub mod head;
 pub mod laws;
 pub mod loss;
 pub mod mask;
@@ -13,7 +14,10 @@ pub mod random;
 pub mod task;
 
 pub use batch::TokenBatch;
+pub use head::HeadWeights;
 pub use loss::{Count, Loss, Term};
-pub use model::{Cache, Carry, Causal, Incremental, LanguageModel, TokenEncoder};
+pub use model::{
+    Cache, Carry, Causal, EncoderDecoder, Incremental, LanguageModel, TokenEncoder, VocabularyHead,
+};
 pub use random::Stream;
 pub use task::TaskModel;

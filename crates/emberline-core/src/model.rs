@@ -4,6 +4,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
+use crate::head::HeadWeights;
 
 /// Tokens in, a vector per token out.
 ///
@@ -20,21 +21,34 @@ pub trait TokenEncoder {
     fn d_model(&self) -> usize;
 }
 
-/// An encoder with a separate head over the vocabulary.
+/// Scores over a vocabulary from the vectors of a model.
 ///
-/// The head is apart because it is the largest product of many models and seldom needed everywhere:
-/// generation scores only the last position, masked language models only the masked ones.
-pub trait LanguageModel: TokenEncoder {
+/// The head is apart from what makes the vectors because it is the largest product of many models and seldom
+/// needed everywhere: generation scores only the last position, masked language models only the masked ones, and
+/// training never holds all scores at once.
+pub trait VocabularyHead {
+    /// The weights, for operations that fuse the head with what follows.
+    fn head_weights(&self) -> HeadWeights;
+
     /// Scores over the vocabulary, before the softmax.
     ///
     /// # Shapes
     /// - hidden: `[n, d_model]`
     /// - output: `[n, vocab_size]`
-    fn head(&self, hidden: Tensor<2>) -> Tensor<2>;
+    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.head_weights().forward(hidden)
+    }
 
-    /// The number of rows of the head.
-    fn vocab_size(&self) -> usize;
+    /// The number of tokens that are scored.
+    fn vocab_size(&self) -> usize {
+        self.head_weights().vocab_size()
+    }
 }
+
+/// An encoder with a head over the vocabulary.
+pub trait LanguageModel: TokenEncoder + VocabularyHead {}
+
+impl<M: TokenEncoder + VocabularyHead> LanguageModel for M {}
 
 /// A model whose output at a position does not depend on any later token.
 ///
@@ -44,8 +58,8 @@ pub trait Causal: LanguageModel {}
 /// A causal model that goes on from where it stopped, given what it keeps of the past: the state of a
 /// recurrent layer, keys and values, the memory of a decoder.
 ///
-/// Generation advances a cache by one token at a time; truncated back-propagation by one window.
-/// The law is [`laws::incremental`](crate::laws::incremental).
+/// Generation advances a cache by one token at a time; truncated back-propagation, where the cache is a
+/// [`Carry`], by one window. The law is [`laws::incremental`](crate::laws::incremental).
 pub trait Incremental: Causal {
     /// What the model keeps of the tokens before.
     type Cache: Cache;
@@ -60,6 +74,44 @@ pub trait Incremental: Causal {
         batch: &TokenBatch,
         cache: Option<Self::Cache>,
     ) -> (Tensor<3>, Self::Cache);
+}
+
+/// A model that reads a source and writes a target: `p(y | x) = Π_t p(y_t | y_<t, x)`.
+///
+/// Training decodes a whole target at once (teacher forcing), generation one token at a time from the cache.
+/// The law is [`laws::encoder_decoder`](crate::laws::encoder_decoder): both are the same, no position depends on a
+/// later token, and no bit depends on what stands in a padding.
+pub trait EncoderDecoder: VocabularyHead {
+    /// What decoding goes on from: the memory of the source, and what the decoder keeps of the target so far.
+    type Cache: Cache;
+
+    /// Reads the source.
+    ///
+    /// # Shapes
+    /// - tokens of `source`: `[batch_size, source_length]`
+    fn encode(&self, source: &TokenBatch) -> Self::Cache;
+
+    /// The vectors of the target's tokens, of which each scores the token after it.
+    ///
+    /// # Shapes
+    /// - tokens of `target`: `[batch_size, target_length]`, of those that follow what `cache` has seen
+    /// - output: `[batch_size, target_length, d_model]`
+    fn decode(&self, target: &TokenBatch, cache: Self::Cache) -> (Tensor<3>, Self::Cache);
+
+    /// The same, with the attention that each position of the target pays to the source; nothing for a model
+    /// without attention.
+    ///
+    /// # Shapes
+    /// - attention: one a layer, `[batch_size, n_heads, target_length, source_length]`, with rows that sum to 1 and
+    ///   zeros on the padding of the source
+    fn decode_with_attention(
+        &self,
+        target: &TokenBatch,
+        cache: Self::Cache,
+    ) -> (Tensor<3>, Vec<Tensor<4>>, Self::Cache) {
+        let (hidden, cache) = self.decode(target, cache);
+        (hidden, Vec::new(), cache)
+    }
 }
 
 /// What training carries from one batch to the next, and a checkpoint keeps. `()` where there is nothing.
@@ -86,8 +138,8 @@ impl Carry for () {
     }
 }
 
-/// A carry with rows that generation picks from: beams, finished rows.
-pub trait Cache: Carry {
+/// What decoding keeps of the past, with rows that generation picks from: beams, finished rows.
+pub trait Cache: Clone + Sized {
     /// The cache of the given rows, in the given order; a row may be taken more than once.
     fn select_rows(self, rows: &[usize]) -> Self;
 }

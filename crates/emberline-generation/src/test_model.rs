@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use emberline_core::{Cache, Carry, Causal, Incremental, LanguageModel, TokenBatch, TokenEncoder};
+use burn::tensor::{Tensor, TensorData};
+use emberline_core::{Cache, Causal, Incremental, HeadWeights, TokenBatch, TokenEncoder, VocabularyHead};
 
 /// Scores the next token by a row of a table: the row of the sum of all tokens so far, modulo the
 /// size of the vocabulary. So every earlier token counts, and a cache of the wrong row shows.
@@ -32,21 +32,6 @@ impl SumModel {
 #[derive(Clone)]
 pub struct Sums(Vec<i64>);
 
-impl Carry for Sums {
-    fn detach(self) -> Self {
-        self
-    }
-
-    fn to_data(&self) -> Vec<TensorData> {
-        vec![TensorData::from(&self.0[..])]
-    }
-
-    fn from_data(data: Vec<TensorData>, _device: &Device) -> Option<Self> {
-        let [sums] = data.try_into().ok()?;
-        sums.try_into_vec().ok().map(Self)
-    }
-}
-
 impl Cache for Sums {
     fn select_rows(self, rows: &[usize]) -> Self {
         Self(rows.iter().map(|row| self.0[*row]).collect())
@@ -63,13 +48,14 @@ impl TokenEncoder for SumModel {
     }
 }
 
-impl LanguageModel for SumModel {
-    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden
+impl VocabularyHead for SumModel {
+    /// Its vectors are the scores.
+    fn head_weights(&self) -> HeadWeights {
+        HeadWeights::own(Tensor::eye(self.table.len(), &emberline_backend::test_device()), None)
     }
 
-    fn vocab_size(&self) -> usize {
-        self.table.len()
+    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden
     }
 }
 

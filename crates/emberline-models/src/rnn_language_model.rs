@@ -9,7 +9,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use emberline_backend::{Embedding, Linear, LinearConfig};
 use emberline_checkpoint::Stored;
-use emberline_core::{Causal, Incremental, LanguageModel, Stream, TokenBatch, TokenEncoder};
+use emberline_core::{
+    Causal, HeadWeights, Incremental, Stream, TokenBatch, TokenEncoder, VocabularyHead,
+};
 pub use emberline_recurrent::CellKind;
 use emberline_recurrent::{AnyConfig, AnyStack, AnyState, StackState};
 use serde::{Deserialize, Serialize};
@@ -118,13 +120,10 @@ impl Incremental for RnnLanguageModel {
 
 impl Causal for RnnLanguageModel {}
 
-impl LanguageModel for RnnLanguageModel {
-    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.head.forward(hidden)
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.head.weight.lazy_shape()[1]
+impl VocabularyHead for RnnLanguageModel {
+    fn head_weights(&self) -> HeadWeights {
+        let bias = self.head.bias.as_ref().map(|bias| bias.val());
+        HeadWeights::own(self.head.weight.val(), bias)
     }
 }
 
@@ -166,6 +165,7 @@ mod tests {
             let model = config(cell).init(Stream::new(1), &device);
             laws::causal(&model, &device);
             laws::incremental(&model, &device);
+            laws::carry_is_stored(&model, &device);
             laws::rows_are_independent(&model, &device);
         }
     }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Int, Tensor};
 use emberline_backend::cross_entropy;
-use emberline_core::{Causal, Count, Incremental, LanguageModel, Loss, Stream, TokenBatch};
+use emberline_core::{Carry, Causal, Count, Incremental, LanguageModel, Loss, Stream, TokenBatch};
 use emberline_training::Objective;
 
 /// The name of the only term of the loss.
@@ -48,7 +48,7 @@ impl<M: Causal> Objective<M> for NextToken {
     }
 }
 
-impl<M: Incremental> Objective<M> for CarriedNextToken {
+impl<M: Incremental<Cache: Carry>> Objective<M> for CarriedNextToken {
     type Batch = NextTokenBatch;
     type Carry = M::Cache;
 
@@ -93,7 +93,7 @@ mod tests {
     use burn::module::{Module, Param};
     use burn::tensor::{Device, TensorData};
     use emberline_backend::test_device;
-    use emberline_core::{Cache, Carry, TokenEncoder, laws};
+    use emberline_core::{Cache, HeadWeights, TokenEncoder, VocabularyHead, laws};
 
     use super::*;
 
@@ -135,13 +135,9 @@ mod tests {
         }
     }
 
-    impl LanguageModel for TinyModel {
-        fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-            hidden.matmul(self.head.val())
-        }
-
-        fn vocab_size(&self) -> usize {
-            VOCAB_SIZE
+    impl VocabularyHead for TinyModel {
+        fn head_weights(&self) -> HeadWeights {
+            HeadWeights::own(self.head.val(), None)
         }
     }
 

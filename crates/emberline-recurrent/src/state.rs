@@ -2,13 +2,13 @@
 
 use burn::tensor::{Bool, Tensor};
 use emberline_backend::recurrent::{HiddenState, LstmState};
-use emberline_core::Cache;
+use emberline_core::{Cache, Carry};
 
 /// The state of a layer: tensors `[batch_size, width]`.
 ///
 /// Generic over it: [`StackState`](crate::StackState), which training carries from batch to batch.
 /// Every [`CellState`] is one, and [`BidirectionalState`](crate::BidirectionalState).
-pub trait RecurrentState: Cache {
+pub trait RecurrentState: Cache + Carry {
     /// The number of tensors that [`to_data`](emberline_core::Carry::to_data) gives.
     const TENSORS: usize;
 }
