@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use emberline_core::Stream;
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,16 @@ impl SplitFractions {
         }
         let end = |fraction: f64| ((count as f64 * fraction) as usize).min(count);
         Ok([end(train), end(train + validation)])
+    }
+
+    /// The part, 0 to 2, of a text by its hash: equal texts are in one part.
+    pub(crate) fn part_of(self, random: Stream) -> Result<impl Fn(&str) -> usize, TextError> {
+        const PLACES: usize = 1 << 32;
+        let [train_end, validation_end] = self.cuts(PLACES)?;
+        Ok(move |text: &str| {
+            let place = random.named(text).below(0, PLACES);
+            usize::from(place >= train_end) + usize::from(place >= validation_end)
+        })
     }
 }
 

@@ -52,6 +52,67 @@ pub enum TextError {
         /// What the column holds.
         column: &'static str,
     },
+    /// Two files whose lines belong together have not as many.
+    #[error(
+        "{source_name} has {source_lines} lines, but {target_name} has {target_lines}: \
+         line {} of {} has no partner",
+        source_lines.min(target_lines) + 1,
+        if source_lines > target_lines { source_name } else { target_name }
+    )]
+    UnequalLines {
+        /// The file of the sources.
+        source_name: String,
+        /// Its lines.
+        source_lines: usize,
+        /// The file of the targets.
+        target_name: String,
+        /// Its lines.
+        target_lines: usize,
+    },
+    /// A file has not the column that was asked for.
+    #[error("{name} has no column {column}: its columns are {known}")]
+    UnknownColumn {
+        /// The file.
+        name: String,
+        /// The number or the name of the column.
+        column: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A text has more tokens than a model has places for.
+    #[error(
+        "{name}:{line}: the {column} has {tokens} tokens, but at most {max_tokens} are allowed"
+    )]
+    TooLong {
+        /// The file.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// Which text of the line.
+        column: &'static str,
+        /// The tokens of the text.
+        tokens: usize,
+        /// The tokens it may have.
+        max_tokens: usize,
+    },
+    /// A text has nothing that a model could read.
+    #[error("the text {text:?} has no token")]
+    NoToken {
+        /// The text.
+        text: String,
+    },
+    /// A pair alone is more than a batch may hold.
+    #[error(
+        "a pair of {source_tokens} and {target_tokens} tokens does not fit into a batch of {max_tokens}"
+    )]
+    PairTooLong {
+        /// The tokens of its source.
+        source_tokens: usize,
+        /// The tokens of its target.
+        target_tokens: usize,
+        /// What a batch may hold of each.
+        max_tokens: usize,
+    },
     /// A label that no training example has.
     #[error("{name}:{line}: no training example has the label {label:?}; the labels are {known:?}")]
     UnknownLabel {
@@ -162,10 +223,40 @@ pub enum TextError {
         specials: Vec<String>,
     },
     /// The vocabulary of a byte-level tokenizer cannot hold every byte.
-    #[error("a vocabulary of {vocab_size} is too small for byte pairs: the single bytes are 256")]
+    #[error(
+        "a vocabulary of {vocab_size} is too small for byte pairs: \
+         the single bytes and the special tokens are {needed}"
+    )]
     TooSmallForBytes {
         /// The size that was asked for.
         vocab_size: usize,
+        /// The smallest size that will do.
+        needed: usize,
+    },
+    /// A tokenizer has not the special tokens of a translation.
+    #[error("{name} is no tokenizer for translations: it has no token {token:?}")]
+    NoSpecialToken {
+        /// The file, or where the bytes came from.
+        name: String,
+        /// The token that is missing.
+        token: &'static str,
+    },
+    /// There are not as many different sequences as were asked for.
+    #[error(
+        "sequences of {min_length} to {max_length} of {n_symbols} symbols are too few: \
+         only {found} of {count} were found"
+    )]
+    TooFewSequences {
+        /// The symbols.
+        n_symbols: usize,
+        /// The shortest sequence.
+        min_length: usize,
+        /// The longest sequence.
+        max_length: usize,
+        /// The sequences that were asked for.
+        count: usize,
+        /// Those that were found.
+        found: usize,
     },
     /// A saved vocabulary is not one.
     #[error("{name} is not a vocabulary of this library")]

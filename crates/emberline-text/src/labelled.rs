@@ -87,13 +87,10 @@ impl LabelledTexts {
     /// # Errors
     /// [`TextError::Fractions`].
     pub fn split(&self, fractions: SplitFractions, random: Stream) -> Result<[Self; 3], TextError> {
-        const PLACES: usize = 1 << 32;
-        let [train_end, validation_end] = fractions.cuts(PLACES)?;
+        let part_of = fractions.part_of(random)?;
         let mut parts = [(); 3].map(|()| Self { name: self.name.clone(), texts: Vec::new() });
         for text in &self.texts {
-            let place = random.named(&text.text).below(0, PLACES);
-            let part = usize::from(place >= train_end) + usize::from(place >= validation_end);
-            parts[part].texts.push(text.clone());
+            parts[part_of(&text.text)].texts.push(text.clone());
         }
         Ok(parts)
     }

@@ -96,7 +96,7 @@ impl Tokenizer {
     /// [`TextError::TooSmallForBytes`].
     pub fn byte_pair(corpus: &Corpus, vocab_size: usize) -> Result<Self, TextError> {
         if vocab_size < 256 {
-            return Err(TextError::TooSmallForBytes { vocab_size });
+            return Err(TextError::TooSmallForBytes { vocab_size, needed: 256 });
         }
         let mut pipeline = tokenizers::Tokenizer::new(BPE::default());
         let bytes = ByteLevel::default().add_prefix_space(false);
@@ -182,7 +182,17 @@ impl Tokenizer {
         DecodeStream::new(self)
     }
 
-    fn from_pipeline(pipeline: tokenizers::Tokenizer) -> Self {
+    pub(crate) fn pipeline(&self) -> &tokenizers::Tokenizer {
+        &self.pipeline
+    }
+
+    /// The same tokenizer, to which a special token that a text spells out is text like any other.
+    pub(crate) fn reading_specials_as_text(mut self) -> Self {
+        self.pipeline.set_encode_special_tokens(true);
+        self
+    }
+
+    pub(crate) fn from_pipeline(pipeline: tokenizers::Tokenizer) -> Self {
         let highest = pipeline.get_vocab(true).into_values().max();
         let characters = character_ids(&pipeline);
         Self { pipeline, characters, vocab_size: highest.map_or(0, |id| id as usize + 1) }
@@ -217,7 +227,7 @@ impl Tokenizer {
     }
 }
 
-fn word_level(tokens: impl Iterator<Item = String>, unknown: &str) -> WordLevel {
+pub(crate) fn word_level(tokens: impl Iterator<Item = String>, unknown: &str) -> WordLevel {
     WordLevel::builder()
         .vocab(tokens.zip(0..).collect())
         .unk_token(unknown.to_string())
@@ -225,7 +235,7 @@ fn word_level(tokens: impl Iterator<Item = String>, unknown: &str) -> WordLevel 
         .expect("building from a map reads no file")
 }
 
-fn split_into_characters() -> Split {
+pub(crate) fn split_into_characters() -> Split {
     let pattern = SplitPattern::Regex(CHARACTER.into());
     Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("the pattern is valid")
 }
@@ -264,7 +274,7 @@ fn encode_characters(ids: &HashMap<char, u32>, text: &str) -> Result<Vec<u32>, T
     text.char_indices().map(id_at).collect()
 }
 
-fn pipeline_error(action: &'static str) -> impl Fn(tokenizers::Error) -> TextError {
+pub(crate) fn pipeline_error(action: &'static str) -> impl Fn(tokenizers::Error) -> TextError {
     move |source| TextError::Pipeline { action, source }
 }
 
@@ -427,6 +437,6 @@ mod tests {
     #[test]
     fn a_vocabulary_below_the_bytes_is_an_error() {
         let error = Tokenizer::byte_pair(&corpus(), 255).unwrap_err();
-        assert!(matches!(error, TextError::TooSmallForBytes { vocab_size: 255 }), "{error}");
+        assert!(matches!(error, TextError::TooSmallForBytes { vocab_size: 255, .. }), "{error}");
     }
 }
