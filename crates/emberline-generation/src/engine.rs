@@ -1,13 +1,15 @@
-//! The decoding engine: prompts in, tokens out, for every model that goes on from where it stopped.
+//! Tokens one at a time, for every model that goes on from where it stopped: after a prompt, or for a source.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::slice;
 
-use burn::tensor::{Device, Tensor};
-use emberline_core::{Cache, Incremental, Stream, TokenBatch};
+use burn::tensor::Device;
+use emberline_core::{EncoderDecoder, Incremental, Stream};
 use serde::{Deserialize, Serialize};
 
+use crate::decoder::{Continuation, Decoder, Target, batches_by_length, batches_of_one_length};
 use crate::error::GenerationError;
+use crate::input;
 use crate::sampling::Sampling;
 
 /// What to generate.
@@ -18,17 +20,40 @@ pub struct GenerationConfig {
     pub sampling: Sampling,
     /// How many tokens a row gets at most.
     pub max_new_tokens: usize,
+    /// How many more for each token of its prompt or source.
+    pub max_per_input_token: f64,
     /// Tokens that end a row; they are not part of what it gets.
     pub stop_tokens: Vec<u32>,
-    /// The seed of all chance: a token depends on it, on the index of its prompt, on its place among
+    /// How many rows are decoded at a time at most.
+    pub batch_size: usize,
+    /// The seed of all chance: a token depends on it, on the index of its prompt or source, on its place among
     /// the new tokens, and on the scores, but on no other row.
     pub seed: u64,
 }
 
 impl Default for GenerationConfig {
-    /// Greedy, up to 100 tokens.
+    /// Greedy, up to 100 tokens, 64 rows at a time.
     fn default() -> Self {
-        Self { sampling: Sampling::Greedy, max_new_tokens: 100, stop_tokens: Vec::new(), seed: 0 }
+        Self {
+            sampling: Sampling::Greedy,
+            max_new_tokens: 100,
+            max_per_input_token: 0.0,
+            stop_tokens: Vec::new(),
+            batch_size: 64,
+            seed: 0,
+        }
+    }
+}
+
+impl GenerationConfig {
+    fn validate(&self) -> Result<(), GenerationError> {
+        self.sampling.validate()?;
+        input::check_per_input_token(self.max_per_input_token)?;
+        input::check_at_least_1("batch_size", self.batch_size)
+    }
+
+    fn limit(&self, input: &[u32]) -> usize {
+        input::limit(self.max_new_tokens, self.max_per_input_token, input)
     }
 }
 
@@ -50,61 +75,90 @@ pub fn generate<M: Incremental>(
     device: &Device,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>, GenerationError> {
-    config.sampling.validate()?;
-    let mut rows_of_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (row, prompt) in prompts.iter().enumerate() {
-        check_prompt(row, prompt, model.vocab_size())?;
-        rows_of_length.entry(prompt.len()).or_default().push(row);
-    }
+    config.validate()?;
+    input::check_prompts(prompts, model.vocab_size())?;
     let mut generated = vec![Vec::new(); prompts.len()];
-    if config.max_new_tokens > 0 {
-        for rows in rows_of_length.into_values() {
-            continue_batch(model, prompts, rows, config, device, &mut on_token, &mut generated)?;
+    for rows in batches_of_one_length(prompts, config.batch_size) {
+        let limit = config.limit(prompts[rows[0]]);
+        let first: Vec<&[u32]> = rows.iter().map(|row| prompts[*row]).collect();
+        let rows = rows.into_iter().map(|index| Row { index, limit }).collect();
+        if limit > 0 {
+            let decoder = Continuation::new(model, device);
+            write_rows(decoder, rows, first, config, &mut on_token, &mut generated)?;
         }
     }
     Ok(generated)
 }
 
-fn check_prompt(row: usize, prompt: &[u32], vocab_size: usize) -> Result<(), GenerationError> {
-    if prompt.is_empty() {
-        return Err(GenerationError::EmptyPrompt { row });
-    }
-    match prompt.iter().find(|token| **token as usize >= vocab_size) {
-        Some(token) => Err(GenerationError::UnknownToken { row, token: *token, vocab_size }),
-        None => Ok(()),
-    }
-}
-
-/// Continues the prompts of the given rows, which are of one length, into `generated`.
-fn continue_batch<M: Incremental>(
+/// Writes a target for every source, after `start_token`, which is not part of it; `on_token` sees each token with the
+/// index of its source as soon as it is picked, and may end that row with `Break`.
+///
+/// A source is read once. Sources of similar length share a batch.
+///
+/// # Errors
+/// [`EmptySource`](GenerationError::EmptySource) and [`Setting`](GenerationError::Setting) before anything is
+/// generated; [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
+pub fn generate_target<M: EncoderDecoder>(
     model: &M,
-    prompts: &[&[u32]],
-    mut rows: Vec<usize>,
+    sources: &[&[u32]],
+    start_token: u32,
     config: &GenerationConfig,
     device: &Device,
+    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<Vec<u32>>, GenerationError> {
+    config.validate()?;
+    input::check_sources(sources, start_token, model.vocab_size())?;
+    let mut generated = vec![Vec::new(); sources.len()];
+    for mut rows in batches_by_length(sources, config.batch_size) {
+        rows.retain(|row| config.limit(sources[*row]) > 0);
+        if rows.is_empty() {
+            continue;
+        }
+        let batch: Vec<&[u32]> = rows.iter().map(|row| sources[*row]).collect();
+        let first = vec![slice::from_ref(&start_token); rows.len()];
+        let rows = rows.into_iter().map(|index| Row { index, limit: config.limit(sources[index]) });
+        let decoder = Target::new(model, &batch, device);
+        write_rows(decoder, rows.collect(), first, config, &mut on_token, &mut generated)?;
+    }
+    Ok(generated)
+}
+
+/// A row of a batch.
+#[derive(Clone, Copy)]
+struct Row {
+    /// The index of its prompt or source.
+    index: usize,
+    /// How many tokens it gets at most.
+    limit: usize,
+}
+
+/// Writes the given rows, after what they are `first` to read, into `generated`.
+fn write_rows<D: Decoder>(
+    mut decoder: D,
+    mut rows: Vec<Row>,
+    first: Vec<&[u32]>,
+    config: &GenerationConfig,
     on_token: &mut impl FnMut(usize, u32) -> ControlFlow<()>,
     generated: &mut [Vec<u32>],
 ) -> Result<(), GenerationError> {
     let chance = Stream::new(config.seed).named("sampling");
-    let first: Vec<&[u32]> = rows.iter().map(|row| prompts[*row]).collect();
-    let (mut hidden, mut cache) = model.encode_from(&TokenBatch::from_rows(&first, device), None);
+    let vocab_size = decoder.vocab_size();
+    let mut scores;
+    (scores, decoder) = decoder.advance(&first);
     for position in 0.. {
-        let scores = last_scores(model, hidden);
         // The places in the batch of the rows that go on.
         let mut going_on = Vec::with_capacity(rows.len());
-        for (place, (&row, scores)) in
-            rows.iter().zip(scores.chunks_exact(model.vocab_size())).enumerate()
-        {
-            let uniform = chance.at(row as u64).uniform(position as u64);
+        for (place, (row, scores)) in rows.iter().zip(scores.chunks_exact(vocab_size)).enumerate() {
+            let uniform = chance.at(row.index as u64).uniform(position as u64);
             let token = config
                 .sampling
                 .pick(scores, uniform)
-                .ok_or(GenerationError::NotANumber { row, position })?;
+                .ok_or(GenerationError::NotANumber { row: row.index, position })?;
             if config.stop_tokens.contains(&token) {
                 continue;
             }
-            generated[row].push(token);
-            let more = on_token(row, token).is_continue() && position + 1 < config.max_new_tokens;
+            generated[row.index].push(token);
+            let more = on_token(row.index, token).is_continue() && position + 1 < row.limit;
             if more {
                 going_on.push(place);
             }
@@ -113,27 +167,13 @@ fn continue_batch<M: Incremental>(
             break;
         }
         if going_on.len() < rows.len() {
-            cache = cache.select_rows(&going_on);
+            decoder = decoder.select_rows(&going_on);
             rows = going_on.into_iter().map(|place| rows[place]).collect();
         }
-        let next: Vec<&[u32]> = rows.iter().map(|row| &generated[*row][position..]).collect();
-        (hidden, cache) = model.encode_from(&TokenBatch::from_rows(&next, device), Some(cache));
+        let next: Vec<&[u32]> = rows.iter().map(|row| &generated[row.index][position..]).collect();
+        (scores, decoder) = decoder.advance(&next);
     }
     Ok(())
-}
-
-/// The scores that follow the last position, row after row: the head is the model's largest product,
-/// and no other position needs it.
-fn last_scores<M: Incremental>(model: &M, hidden: Tensor<3>) -> Vec<f32> {
-    let [batch_size, seq_length, d_model] = hidden.dims();
-    let last = hidden.narrow(1, seq_length - 1, 1).reshape([batch_size, d_model]);
-    let scores = model.head(last); // [batch_size, vocab_size]
-    assert_eq!(
-        scores.dims(),
-        [batch_size, model.vocab_size()],
-        "the head scores the whole vocabulary"
-    );
-    scores.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 
 #[cfg(test)]

@@ -11,6 +11,12 @@ pub enum GenerationError {
         /// The index of the prompt.
         row: usize,
     },
+    /// A source has no token to read.
+    #[error("source {row} is empty: expected at least one token")]
+    EmptySource {
+        /// The index of the source.
+        row: usize,
+    },
     /// A prompt has a token that the model does not know.
     #[error(
         "prompt {row} has token {token}, but the model knows only the tokens below {vocab_size}"
@@ -38,11 +44,14 @@ pub enum GenerationError {
         "the scores for token {position} of row {row} are not numbers: the weights may be damaged"
     )]
     NotANumber {
-        /// The index of the prompt.
+        /// The index of the prompt or source.
         row: usize,
         /// The index of the token among the new ones.
         position: usize,
     },
+    /// The coverage of a source is to be scored with a model that attends to none.
+    #[error("the coverage penalty needs attention to the source, but the model has none")]
+    NoAttention,
     /// The tokenizer cannot encode the prompt, or decode what the model gave.
     #[error(transparent)]
     Text(#[from] TextError),

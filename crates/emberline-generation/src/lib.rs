@@ -1,18 +1,25 @@
-//! The decoding engine: greedy, temperature, top-k, top-p, streaming.
+//! The decoding engine: greedy, temperature, top-k, top-p, streaming, beam search.
 //!
-//! It names no model: whatever goes on from where it stopped ([`Incremental`](emberline_core::Incremental))
-//! can be sampled. Run it on `model.valid()`.
+//! It names no model: whatever goes on from where it stopped ([`Incremental`](emberline_core::Incremental)), or
+//! writes a target for a source ([`EncoderDecoder`](emberline_core::EncoderDecoder)), can be sampled and searched.
+//! Run it on `model.valid()`.
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod beam;
+mod decoder;
 mod engine;
 mod error;
+mod input;
 mod sampling;
 #[cfg(test)]
 mod test_model;
 mod text;
 
-pub use engine::{GenerationConfig, generate};
+pub use beam::{
+    BeamConfig, BeamScoring, EarlyStopping, Hypothesis, beam_search, beam_search_target,
+};
+pub use engine::{GenerationConfig, generate, generate_target};
 pub use error::GenerationError;
 pub use sampling::Sampling;
 pub use text::generate_text;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::GenerationError;
+use crate::input::check;
 
 /// How the next token is picked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,9 +37,6 @@ impl Sampling {
     /// [`GenerationError::Setting`].
     pub fn validate(&self) -> Result<(), GenerationError> {
         let Self::Random { temperature, top_k, top_p } = *self else { return Ok(()) };
-        let check = |holds: bool, setting, value, expected| {
-            if holds { Ok(()) } else { Err(GenerationError::Setting { setting, value, expected }) }
-        };
         let finite_above_0 = temperature > 0.0 && temperature.is_finite();
         check(finite_above_0, "temperature", temperature, "a number above 0")?;
         check(top_k != Some(0), "top_k", 0.0, "at least 1")?;

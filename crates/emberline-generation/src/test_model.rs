@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 
 use burn::tensor::{Tensor, TensorData};
-use emberline_core::{Cache, Causal, Incremental, HeadWeights, TokenBatch, TokenEncoder, VocabularyHead};
+use emberline_core::{
+    Cache, Causal, HeadWeights, Incremental, TokenBatch, TokenEncoder, VocabularyHead,
+};
 
 /// Scores the next token by a row of a table: the row of the sum of all tokens so far, modulo the
 /// size of the vocabulary. So every earlier token counts, and a cache of the wrong row shows.

@@ -270,8 +270,8 @@ impl PreparedLanguageModel {
         let generation = GenerationConfig {
             sampling: generate::sampling(config.samples.temperature, None, None)?,
             max_new_tokens: config.samples.max_new_tokens,
-            stop_tokens: Vec::new(),
             seed: config.training.seed,
+            ..GenerationConfig::default()
         };
         let mut text = String::new();
         for (i, prompt) in config.samples.prompts.iter().enumerate() {

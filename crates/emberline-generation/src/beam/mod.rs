@@ -1,0 +1,136 @@
+//! Beam search: the most probable texts, as far as following the best few beginnings finds them.
+//!
+//! The search is that of Hugging Face's `transformers`: in each step, of all continuations of a row's beams, those that
+//! stop and are among the best `beam_size` are complete, and the best `beam_size` that do not stop go on, all by their
+//! log-probability; at the maximum length the best `beam_size` are complete as they are. Scores compare only complete
+//! hypotheses. What may not come, before the minimum length or in a repeated n-gram, is ruled out without changing the
+//! probability of anything else.
+
+mod candidates;
+mod config;
+mod ngrams;
+mod sentence;
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::Device;
+use emberline_core::{EncoderDecoder, Incremental};
+
+use self::candidates::Candidates;
+pub use self::config::{BeamConfig, BeamScoring, EarlyStopping};
+pub use self::sentence::Hypothesis;
+use self::sentence::{Beam, Sentence};
+use crate::decoder::{Continuation, Decoder, Target, batches_by_length, batches_of_one_length};
+use crate::error::GenerationError;
+use crate::input;
+
+/// The best continuations found of every prompt, best first; `n_best` of them, or fewer if fewer are possible.
+///
+/// Prompts of one length share a batch. No prompt's result depends on another's, but for rounding.
+///
+/// # Errors
+/// [`EmptyPrompt`](GenerationError::EmptyPrompt), [`UnknownToken`](GenerationError::UnknownToken) and
+/// [`Setting`](GenerationError::Setting) before anything is searched;
+/// [`NoAttention`](GenerationError::NoAttention) with a coverage penalty;
+/// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
+pub fn beam_search<M: Incremental>(
+    model: &M,
+    prompts: &[&[u32]],
+    config: &BeamConfig,
+    device: &Device,
+) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
+    config.validate()?;
+    input::check_prompts(prompts, model.vocab_size())?;
+    let mut found = vec![Vec::new(); prompts.len()];
+    for rows in batches_of_one_length(prompts, config.batch_size) {
+        let sentence = |row: usize| Sentence::new(row, prompts[row], 0, config.limit(prompts[row]));
+        let sentences = rows.into_iter().map(sentence).collect();
+        search(Continuation::new(model, device), sentences, config, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// The best targets found for every source, best first; `n_best` of them, or fewer if fewer are possible. A target
+/// follows `start_token`, which is not part of it.
+///
+/// Sources of similar length share a batch. No source's result depends on another's, but for rounding.
+///
+/// # Errors
+/// [`EmptySource`](GenerationError::EmptySource) and [`Setting`](GenerationError::Setting) before anything is
+/// searched; [`NoAttention`](GenerationError::NoAttention) with a coverage penalty and a model without attention;
+/// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
+pub fn beam_search_target<M: EncoderDecoder>(
+    model: &M,
+    sources: &[&[u32]],
+    start_token: u32,
+    config: &BeamConfig,
+    device: &Device,
+) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
+    config.validate()?;
+    input::check_sources(sources, start_token, model.vocab_size())?;
+    let mut found = vec![Vec::new(); sources.len()];
+    for rows in batches_by_length(sources, config.batch_size) {
+        let batch: Vec<&[u32]> = rows.iter().map(|row| sources[*row]).collect();
+        let sentence = |row: usize| {
+            let source = sources[row];
+            Sentence::new(row, &[start_token], source.len(), config.limit(source))
+        };
+        let sentences = rows.into_iter().map(sentence).collect();
+        search(Target::new(model, &batch, device), sentences, config, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Searches for the sentences of a batch, which begin with equally many tokens, into `found`.
+fn search<D: Decoder>(
+    mut decoder: D,
+    mut sentences: Vec<Sentence>,
+    config: &BeamConfig,
+    found: &mut [Vec<Hypothesis>],
+) -> Result<(), GenerationError> {
+    let vocab_size = decoder.vocab_size();
+    let mut candidates = Candidates::new(config.n_candidates());
+    let mut n_read = 0;
+    loop {
+        let next: Vec<&[u32]> = beams(&sentences).map(|beam| &beam.tokens[n_read..]).collect();
+        let n_rows = next.len();
+        n_read += next[0].len();
+        let (mut scores, attention);
+        (scores, attention, decoder) = if config.scoring.needs_attention() {
+            let (scores, attention, decoder) = decoder.advance_with_attention(&next);
+            (scores, Some(attention.ok_or(GenerationError::NoAttention)?), decoder)
+        } else {
+            let (scores, decoder) = decoder.advance(&next);
+            (scores, None, decoder)
+        };
+        let source_length = attention.as_ref().map_or(0, Vec::len) / n_rows;
+
+        // For each row of the next step, the one it continues.
+        let mut parents = Vec::with_capacity(n_rows);
+        let mut end = 0;
+        for sentence in &mut sentences {
+            let start = end;
+            end += sentence.beams.len();
+            let scores = &mut scores[start * vocab_size..end * vocab_size];
+            let attention =
+                attention.as_ref().map(|all| &all[start * source_length..end * source_length]);
+            sentence.consider(scores, config, &mut candidates)?;
+            let places = sentence.follow(candidates.best(), attention, config);
+            parents.extend(places.into_iter().map(|place| start + place));
+        }
+        for done in sentences.extract_if(.., |sentence| sentence.beams.is_empty()) {
+            let index = done.index;
+            found[index] = done.into_best(config.n_best);
+        }
+        if sentences.is_empty() {
+            return Ok(());
+        }
+        if !parents.iter().copied().eq(0..n_rows) {
+            decoder = decoder.select_rows(&parents);
+        }
+    }
+}
+
+fn beams(sentences: &[Sentence]) -> impl Iterator<Item = &Beam> {
+    sentences.iter().flat_map(|sentence| &sentence.beams)
+}

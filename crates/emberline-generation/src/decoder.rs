@@ -1,0 +1,146 @@
+//! A model in the midst of decoding, whatever it decodes from.
+
+use burn::tensor::{Device, Tensor};
+use emberline_core::{Cache, EncoderDecoder, Incremental, TokenBatch, VocabularyHead};
+
+/// Rows of text that grow a token at a time.
+///
+/// Generic over it: greedy decoding with sampling, and beam search. Implementors: [`Continuation`] of prompts,
+/// [`Target`] of sources.
+pub(crate) trait Decoder: Sized {
+    /// The number of tokens that are scored.
+    fn vocab_size(&self) -> usize;
+
+    /// Reads the tokens that come next in each row, of one number in all of them, and scores those that may follow:
+    /// `[rows, vocab_size]`.
+    fn advance(self, tokens: &[&[u32]]) -> (Vec<f32>, Self);
+
+    /// The same, with what the last position of each row attends to in its source, `[rows, source_length]`; `None` of a
+    /// model without attention.
+    fn advance_with_attention(self, tokens: &[&[u32]]) -> (Vec<f32>, Option<Vec<f32>>, Self) {
+        let (scores, decoder) = self.advance(tokens);
+        (scores, None, decoder)
+    }
+
+    /// Goes on with the given rows, in the given order.
+    fn select_rows(self, rows: &[usize]) -> Self;
+}
+
+/// What a causal model continues prompts with. The first tokens to read are the prompts.
+pub(crate) struct Continuation<'a, M: Incremental> {
+    model: &'a M,
+    device: &'a Device,
+    /// `None` before the prompts.
+    cache: Option<M::Cache>,
+}
+
+impl<'a, M: Incremental> Continuation<'a, M> {
+    pub(crate) fn new(model: &'a M, device: &'a Device) -> Self {
+        Self { model, device, cache: None }
+    }
+}
+
+impl<M: Incremental> Decoder for Continuation<'_, M> {
+    fn vocab_size(&self) -> usize {
+        self.model.vocab_size()
+    }
+
+    fn advance(self, tokens: &[&[u32]]) -> (Vec<f32>, Self) {
+        let batch = TokenBatch::from_rows(tokens, self.device);
+        let (hidden, cache) = self.model.encode_from(&batch, self.cache);
+        (last_scores(self.model, hidden), Self { cache: Some(cache), ..self })
+    }
+
+    fn select_rows(self, rows: &[usize]) -> Self {
+        Self { cache: self.cache.map(|cache| cache.select_rows(rows)), ..self }
+    }
+}
+
+/// What an encoder-decoder writes for sources. The first tokens to read are those that start a target.
+pub(crate) struct Target<'a, M: EncoderDecoder> {
+    model: &'a M,
+    device: &'a Device,
+    cache: M::Cache,
+}
+
+impl<'a, M: EncoderDecoder> Target<'a, M> {
+    /// Reads the sources, of any length above 0.
+    pub(crate) fn new(model: &'a M, sources: &[&[u32]], device: &'a Device) -> Self {
+        Self { model, device, cache: model.encode(&TokenBatch::padded(sources, device)) }
+    }
+}
+
+impl<M: EncoderDecoder> Decoder for Target<'_, M> {
+    fn vocab_size(&self) -> usize {
+        self.model.vocab_size()
+    }
+
+    fn advance(self, tokens: &[&[u32]]) -> (Vec<f32>, Self) {
+        let batch = TokenBatch::from_rows(tokens, self.device);
+        let (hidden, cache) = self.model.decode(&batch, self.cache);
+        (last_scores(self.model, hidden), Self { cache, ..self })
+    }
+
+    /// The attention of the last layer, averaged over its heads.
+    fn advance_with_attention(self, tokens: &[&[u32]]) -> (Vec<f32>, Option<Vec<f32>>, Self) {
+        let batch = TokenBatch::from_rows(tokens, self.device);
+        let (hidden, mut layers, cache) = self.model.decode_with_attention(&batch, self.cache);
+        let attention = layers.pop().map(|weights| {
+            let [_, _, target_length, _] = weights.dims();
+            to_numbers(weights.narrow(2, target_length - 1, 1).mean_dim(1))
+        });
+        (last_scores(self.model, hidden), attention, Self { cache, ..self })
+    }
+
+    fn select_rows(self, rows: &[usize]) -> Self {
+        Self { cache: self.cache.select_rows(rows), ..self }
+    }
+}
+
+/// The scores that follow the last position, row after row: the head is the model's largest product,
+/// and no other position needs it.
+fn last_scores<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> Vec<f32> {
+    let [batch_size, seq_length, d_model] = hidden.dims();
+    let last = hidden.narrow(1, seq_length - 1, 1).reshape([batch_size, d_model]);
+    let scores = model.head(last); // [batch_size, vocab_size]
+    assert_eq!(
+        scores.dims(),
+        [batch_size, model.vocab_size()],
+        "the head scores the whole vocabulary"
+    );
+    to_numbers(scores)
+}
+
+fn to_numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
+}
+
+/// Indices of inputs, the shortest first, in batches of at most `batch_size`.
+pub(crate) fn batches_by_length(inputs: &[&[u32]], batch_size: usize) -> Vec<Vec<usize>> {
+    by_length(inputs).chunks(batch_size).map(<[usize]>::to_vec).collect()
+}
+
+/// The same, with inputs of one length in each batch.
+pub(crate) fn batches_of_one_length(inputs: &[&[u32]], batch_size: usize) -> Vec<Vec<usize>> {
+    let by_length = by_length(inputs);
+    let of_one_length = by_length.chunk_by(|a, b| inputs[*a].len() == inputs[*b].len());
+    of_one_length.flat_map(|rows| rows.chunks(batch_size)).map(<[usize]>::to_vec).collect()
+}
+
+fn by_length(inputs: &[&[u32]]) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..inputs.len()).collect();
+    rows.sort_by_key(|row| inputs[*row].len());
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_of_neighbours_in_length() {
+        let inputs: [&[u32]; 5] = [&[1, 2, 3], &[4], &[5, 6], &[7], &[8]];
+        assert_eq!(batches_by_length(&inputs, 2), [vec![1, 3], vec![4, 2], vec![0]]);
+        assert_eq!(batches_of_one_length(&inputs, 2), [vec![1, 3], vec![4], vec![2], vec![0]]);
+    }
+}
