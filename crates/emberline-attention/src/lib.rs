@@ -17,5 +17,5 @@ pub use emberline_backend::attention::Visibility;
 pub use feed_forward::{Activation, FeedForward, FeedForwardConfig};
 pub use multi_head::{MultiHeadAttention, MultiHeadAttentionConfig};
 pub use normalization::{BatchNorm, LayerNorm, SequenceLayerNorm};
-pub use positions::{PositionKind, Positions, PositionsConfig};
+pub use positions::{PositionKind, Positions};
 pub use weights::attention_weights;

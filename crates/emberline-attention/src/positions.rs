@@ -26,23 +26,14 @@ pub enum PositionKind {
     /// By a half of sines and a half of cosines, as tensor2tensor computes them.
     SinusoidalHalves,
     /// By a vector for each position that is trained.
-    Learned,
+    Learned {
+        /// The number of positions that have one.
+        max_positions: usize,
+    },
     /// By its number, 1 for the first, in every entry: soon it is larger than any word.
     Scalar,
     /// By 1 in the entry of its number: there is room for `d_model` positions, and each takes an entry from the words.
     OneHot,
-}
-
-/// The kind and the sizes of [`Positions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PositionsConfig {
-    /// How positions are told.
-    pub kind: PositionKind,
-    /// The width of the vectors.
-    pub d_model: usize,
-    /// The number of positions that are learned; the other kinds do not look at it.
-    pub max_positions: usize,
 }
 
 /// Adds to a vector where it stands.
@@ -55,31 +46,41 @@ pub struct Positions {
     pub kind: PositionKind,
 }
 
-impl PositionsConfig {
-    /// Learned vectors are of the normal distribution with the given standard deviation.
-    pub fn init(&self, deviation: f64, random: Stream, device: &Device) -> Positions {
-        let Self { kind, d_model, max_positions } = *self;
-        let table = (kind == PositionKind::Learned).then(|| {
-            let values = random.named("table").normals(max_positions * d_model, deviation);
-            Param::from_data(TensorData::new(values, [max_positions, d_model]), device)
-        });
-        Positions { table, kind }
+impl PositionKind {
+    /// Positions for vectors of a width. Those that are learned are of the normal distribution with the given standard
+    /// deviation.
+    pub fn init(
+        self,
+        d_model: usize,
+        deviation: f64,
+        random: Stream,
+        device: &Device,
+    ) -> Positions {
+        let table = match self {
+            Self::Learned { max_positions } => {
+                let values = random.named("table").normals(max_positions * d_model, deviation);
+                let values = TensorData::new(values, [max_positions, d_model]);
+                Some(Param::from_data(values, device))
+            }
+            _ => None,
+        };
+        Positions { table, kind: self }
     }
 
     /// The longest sequence that has positions; `None` where every one has.
-    pub fn max_length(&self) -> Option<usize> {
-        match self.kind {
-            PositionKind::Learned => Some(self.max_positions),
-            PositionKind::OneHot => Some(self.d_model),
+    pub fn max_length(self, d_model: usize) -> Option<usize> {
+        match self {
+            Self::Learned { max_positions } => Some(max_positions),
+            Self::OneHot => Some(d_model),
             _ => None,
         }
     }
 
     /// The number of parameters; `u64::MAX` if there are more.
-    pub fn parameter_count(&self) -> u64 {
-        match self.kind {
-            PositionKind::Learned => {
-                (self.max_positions as u64).saturating_mul(self.d_model as u64)
+    pub fn parameter_count(self, d_model: usize) -> u64 {
+        match self {
+            Self::Learned { max_positions } => {
+                (max_positions as u64).saturating_mul(d_model as u64)
             }
             _ => 0,
         }
@@ -97,18 +98,17 @@ impl Positions {
     pub fn forward(&self, vectors: Tensor<3>, start: usize) -> Tensor<3> {
         let [_, seq_length, d_model] = vectors.dims();
         let positions = start..start + seq_length;
-        let encoded = match (self.kind, &self.table) {
-            (PositionKind::None, _) => return vectors,
-            (PositionKind::Learned, table) => {
-                let table = table.as_ref().expect("a table of what is learned").val();
-                let [max_positions, _] = table.dims();
+        let encoded = match self.kind {
+            PositionKind::None => return vectors,
+            PositionKind::Learned { max_positions } => {
                 check(&positions, max_positions);
+                let table = self.table.as_ref().expect("a table of what is learned").val();
                 return vectors + table.narrow(0, start, seq_length).unsqueeze();
             }
-            (PositionKind::Sinusoidal, _) => sinusoidal(positions, d_model),
-            (PositionKind::SinusoidalHalves, _) => sinusoidal_halves(positions, d_model),
-            (PositionKind::Scalar, _) => scalar(positions, d_model),
-            (PositionKind::OneHot, _) => one_hot(positions, d_model),
+            PositionKind::Sinusoidal => sinusoidal(positions, d_model),
+            PositionKind::SinusoidalHalves => sinusoidal_halves(positions, d_model),
+            PositionKind::Scalar => scalar(positions, d_model),
+            PositionKind::OneHot => one_hot(positions, d_model),
         };
         let options = (&vectors.device().inner(), vectors.dtype());
         vectors + Tensor::<2>::from_data(encoded, options).unsqueeze()
@@ -207,9 +207,7 @@ mod tests {
         assert!(near, "{found:?} is not {expected:?}");
     }
 
-    fn config(kind: PositionKind) -> PositionsConfig {
-        PositionsConfig { kind, d_model: 4, max_positions: 5 }
-    }
+    const LEARNED: PositionKind = PositionKind::Learned { max_positions: 5 };
 
     #[test]
     fn sines_and_cosines_of_the_first_positions_are_those_of_the_paper() {
@@ -250,11 +248,11 @@ mod tests {
             PositionKind::None,
             PositionKind::Sinusoidal,
             PositionKind::SinusoidalHalves,
-            PositionKind::Learned,
+            LEARNED,
             PositionKind::Scalar,
             PositionKind::OneHot,
         ] {
-            let positions = config(kind).init(1.0, Stream::new(2), &device);
+            let positions = kind.init(4, 1.0, Stream::new(2), &device);
             let whole = positions.forward(vectors.clone(), 0);
             let last = positions.forward(vectors.clone().narrow(1, 3, 1), 3);
             whole.clone().narrow(1, 3, 1).into_data().assert_eq(&last.into_data(), true);
@@ -266,7 +264,7 @@ mod tests {
     #[test]
     fn a_learned_table_is_a_linear_layer_on_one_hot_positions() {
         let device = test_device();
-        let positions = config(PositionKind::Learned).init(1.0, Stream::new(2), &device);
+        let positions = LEARNED.init(4, 1.0, Stream::new(2), &device);
         let learned = positions.forward(Tensor::zeros([1, 4, 4], &device), 0);
         let table = positions.table.unwrap().val();
         let chosen = Tensor::<2>::from_data(one_hot(0..4, 5), &device).matmul(table);
@@ -290,18 +288,17 @@ mod tests {
 
     #[test]
     fn parameters_and_longest_sequence_are_known_before_there_is_a_table() {
-        assert_eq!(config(PositionKind::Learned).parameter_count(), 20);
-        assert_eq!(config(PositionKind::Learned).max_length(), Some(5));
-        assert_eq!(config(PositionKind::OneHot).max_length(), Some(4));
-        assert_eq!(config(PositionKind::Sinusoidal).parameter_count(), 0);
-        assert_eq!(config(PositionKind::Sinusoidal).max_length(), None);
+        let known = |kind: PositionKind| (kind.parameter_count(4), kind.max_length(4));
+        assert_eq!(known(LEARNED), (20, Some(5)));
+        assert_eq!(known(PositionKind::OneHot), (0, Some(4)));
+        assert_eq!(known(PositionKind::Sinusoidal), (0, None));
     }
 
     #[test]
     #[should_panic(expected = "a sequence of 6 is longer than 5 positions")]
     fn a_sequence_longer_than_the_table_is_refused() {
         let device = test_device();
-        let positions = config(PositionKind::Learned).init(1.0, Stream::new(2), &device);
+        let positions = LEARNED.init(4, 1.0, Stream::new(2), &device);
         positions.forward(Tensor::zeros([1, 2, 4], &device), 4);
     }
 }

@@ -5,4 +5,6 @@
 pub mod recurrent_classifier;
 pub mod recurrent_tagger;
 pub mod rnn_language_model;
+pub mod seq2seq;
 mod stored;
+pub mod transformer;
