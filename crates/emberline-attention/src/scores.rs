@@ -10,7 +10,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use emberline_backend::{Linear, LinearConfig};
 use emberline_core::{Cache, Stream, mask};
 use serde::{Deserialize, Serialize};
@@ -180,12 +180,10 @@ impl Score {
 
 impl Cache for Memory {
     fn select_rows(self, rows: &[usize]) -> Self {
-        let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &self.keys.device().inner());
         Self {
-            keys: self.keys.select(0, rows.clone()),
-            values: self.values.select(0, rows.clone()),
-            padding: self.padding.map(|padding| padding.select(0, rows)),
+            keys: self.keys.select_rows(rows),
+            values: self.values.select_rows(rows),
+            padding: self.padding.map(|padding| padding.select_rows(rows)),
         }
     }
 }
@@ -198,6 +196,7 @@ fn direction(vectors: Tensor<3>) -> Tensor<3> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Int;
     use emberline_backend::test_device;
 
     use super::*;

@@ -1,6 +1,7 @@
 //! The traits that training, generation and evaluation are written against. None of those crates
 //! names a model: a new one that implements these traits is trained and sampled without a change.
 
+use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
@@ -142,4 +143,27 @@ impl Carry for () {
 pub trait Cache: Clone + Sized {
     /// The cache of the given rows, in the given order; a row may be taken more than once.
     fn select_rows(self, rows: &[usize]) -> Self;
+}
+
+/// Rows are the first axis.
+impl<const D: usize, K: Basic> Cache for Tensor<D, K> {
+    fn select_rows(self, rows: &[usize]) -> Self {
+        let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+        let rows = Tensor::from_data(rows.as_slice(), &self.device().inner());
+        self.select(0, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_a_tensor_are_picked_in_order_and_more_than_once() {
+        let rows = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &test_device());
+        let expected = TensorData::from([[5.0f32, 6.0], [1.0, 2.0], [5.0, 6.0]]);
+        assert_eq!(rows.select_rows(&[2, 0, 2]).into_data(), expected);
+    }
 }

@@ -17,3 +17,17 @@ pub(crate) fn stored_name(path: &str) -> Stored {
         _ => Stored::same(path),
     }
 }
+
+/// The name of a parameter of a model with embeddings, an `encoder` and a `decoder` of recurrent layers, and linear
+/// layers: that of a torch module with the same fields, as `nn.Embedding`, a recurrent module and `nn.Linear`.
+pub(crate) fn stored_translator_name(path: &str) -> Stored {
+    match path.split_once('.') {
+        Some((field @ ("encoder" | "decoder"), path)) => {
+            let Stored { name, transposed } = torch::stored_name(path);
+            Stored { name: format!("{field}.{name}"), transposed }
+        }
+        Some(("source_embedding" | "target_embedding", _)) => Stored::same(path),
+        _ if path.ends_with(".weight") => Stored::transposed(path),
+        _ => Stored::same(path),
+    }
+}
