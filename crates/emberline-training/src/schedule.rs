@@ -9,7 +9,8 @@ use crate::config::{ConfigError, require};
 /// How the learning rate goes from its peak to its end, after a linear warm-up from 0.
 ///
 /// The formulas are those of `transformers`: update n of w warm-up updates has n / w of the peak,
-/// so the first one has 0 and changes nothing but the moments of the optimizer.
+/// so the first one has 0 and changes nothing but the moments of the optimizer. Noam's alone is that of its
+/// paper, and counts updates from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
@@ -43,11 +44,23 @@ pub enum Schedule {
         #[serde(default)]
         warmup_steps: u64,
     },
+    /// `d_model^-½ · min(n^-½, n · w^-1½)` in update n, from 1, with a warm-up of w, whatever the length of the run
+    /// (Vaswani and others, 2017, "Attention Is All You Need").
+    Noam {
+        /// The width of the model.
+        d_model: u64,
+        /// The number of updates to the peak, `(d_model · w)^-½`.
+        warmup_steps: u64,
+    },
 }
 
 impl Schedule {
     /// The learning rate of an update, by the number of updates before it, in a run of `steps`.
     pub fn learning_rate(&self, step: u64, steps: u64) -> f64 {
+        if let Self::Noam { d_model, warmup_steps } = *self {
+            let (n, w) = ((step + 1) as f64, warmup_steps as f64);
+            return (d_model as f64).powf(-0.5) * n.powf(-0.5).min(n * w.powf(-1.5));
+        }
         let (peak, warmup_steps) = (self.peak(), self.warmup_steps());
         if step < warmup_steps {
             return peak * step as f64 / warmup_steps as f64;
@@ -55,7 +68,7 @@ impl Schedule {
         let length = steps.saturating_sub(warmup_steps).max(1);
         let done = ((step - warmup_steps) as f64 / length as f64).min(1.0);
         match *self {
-            Self::Constant { .. } => peak,
+            Self::Constant { .. } | Self::Noam { .. } => peak,
             Self::Linear { final_learning_rate, .. } => {
                 final_learning_rate + (peak - final_learning_rate) * (1.0 - done)
             }
@@ -70,6 +83,9 @@ impl Schedule {
             Self::Constant { learning_rate, .. }
             | Self::Linear { learning_rate, .. }
             | Self::Cosine { learning_rate, .. } => learning_rate,
+            Self::Noam { d_model, warmup_steps } => {
+                (d_model as f64 * warmup_steps as f64).powf(-0.5)
+            }
         }
     }
 
@@ -77,12 +93,17 @@ impl Schedule {
         match *self {
             Self::Constant { warmup_steps, .. }
             | Self::Linear { warmup_steps, .. }
-            | Self::Cosine { warmup_steps, .. } => warmup_steps,
+            | Self::Cosine { warmup_steps, .. }
+            | Self::Noam { warmup_steps, .. } => warmup_steps,
         }
     }
 
     /// Whether the rates are numbers to train with, and the warm-up ends before the run of `steps` does.
     pub fn validate(&self, steps: u64) -> Result<(), ConfigError> {
+        if let Self::Noam { d_model, warmup_steps } = *self {
+            require(d_model > 0, "schedule.d_model", "at least 1", d_model)?;
+            require(warmup_steps > 0, "schedule.warmup_steps", "at least 1", warmup_steps)?;
+        }
         let is_rate = |rate: f64| rate.is_finite() && rate >= 0.0;
         let peak = self.peak();
         require(is_rate(peak) && peak > 0.0, "schedule.learning_rate", "a number above 0", peak)?;
@@ -140,6 +161,22 @@ mod tests {
         assert!((rate(6) - 0.55).abs() < 1e-12);
         assert!((rate(10) - 0.1).abs() < 1e-12);
         assert_eq!(rate(11), rate(10));
+    }
+
+    /// The base model of the paper.
+    #[test]
+    fn noam_rises_in_a_line_to_its_peak_and_falls_with_the_root() {
+        let schedule = Schedule::Noam { d_model: 512, warmup_steps: 4000 };
+        let rate = |update: u64| schedule.learning_rate(update - 1, 1);
+        for (update, expected) in [(1, 1.746928e-7), (4000, 6.987712e-4), (100_000, 1.397542e-4)] {
+            assert!((rate(update) / expected - 1.0).abs() < 1e-6, "{}", rate(update));
+        }
+        assert!((rate(2000) * 2.0 / rate(4000) - 1.0).abs() < 1e-12);
+        assert!((rate(16_000) * 2.0 / rate(4000) - 1.0).abs() < 1e-12);
+        assert!((schedule.peak() / rate(4000) - 1.0).abs() < 1e-12);
+        let error = Schedule::Noam { d_model: 512, warmup_steps: 0 }.validate(9).unwrap_err();
+        assert!(error.to_string().contains("schedule.warmup_steps"));
+        assert!(Schedule::Noam { d_model: 0, warmup_steps: 1 }.validate(9).is_err());
     }
 
     #[test]
