@@ -63,11 +63,11 @@ pub struct Score {
 #[derive(Clone, Debug)]
 pub struct Memory {
     /// As the score compares them, `[batch_size, source_length, d]`.
-    keys: Tensor<3>,
+    pub keys: Tensor<3>,
     /// `[batch_size, source_length, d_value]`.
-    values: Tensor<3>,
+    pub values: Tensor<3>,
     /// Hides what follows the end of a row, `[batch_size, 1, source_length]`; `None` where every row is full.
-    padding: Option<Tensor<3, Bool>>,
+    pub padding: Option<Tensor<3, Bool>>,
 }
 
 impl ScoreConfig {

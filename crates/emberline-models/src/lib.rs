@@ -2,6 +2,7 @@
 //!
 //! A model here knows nothing of losses, optimizers, files and tokenizers.
 
+pub mod attention_seq2seq;
 pub mod recurrent_classifier;
 pub mod recurrent_tagger;
 pub mod rnn_language_model;

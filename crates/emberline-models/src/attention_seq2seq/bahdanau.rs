@@ -1,0 +1,434 @@
+//! Translation with additive attention (Bahdanau, Cho, Bengio: "Neural machine translation by jointly learning to align
+//! and translate", 2015).
+//!
+//! Against [Cho's model](crate::seq2seq::cho) the context is another at each step: the source's vectors, weighted by how
+//! well the state before the step fits them. The encoder reads both ways, so that each vector knows its whole
+//! sentence.
+//!
+//! ```text
+//! s_0 = tanh(W_s ←h_1)      e_ij = v_a · tanh(W_a s_{i-1} + U_a h_j)      c_i = Σ_j softmax_j(e_i) h_j
+//! s_i = GRU(s_{i-1}, [y_{i-1}; c_i])      t_i = maxout(U_o s + V_o y_{i-1} + C_o c_i)      p(y_i) = softmax(W_o t_i)
+//! ```
+//!
+//! The paper prints both s_{i-1} (its appendix) and s_i (its equation 4) for the state of the output; the config says
+//! which. A GRU layer has two biases, as in torch, of which one would do here; the maxout units and the head have one.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use emberline_attention::scores::{Memory, Score, ScoreConfig, ScoreKind};
+use emberline_backend::{Dropout, Embedding, Linear, LinearConfig};
+use emberline_checkpoint::Stored;
+use emberline_core::{Cache, EncoderDecoder, HeadWeights, Stream, TokenBatch, VocabularyHead};
+use emberline_recurrent::{
+    AnyConfig, BiGru, CellKind, Gru, GruConfig, HiddenState, Merge, ResetGate, StackState,
+    UpdateGate,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::seq2seq::maxout;
+use crate::stored::stored_translator_name;
+
+/// The sizes of Bahdanau's model, as its config.json holds them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BahdanauConfig {
+    /// Always the same; tells model directories apart.
+    #[serde(default)]
+    pub model_type: ModelType,
+    /// The number of tokens of a source.
+    pub source_vocab_size: usize,
+    /// The number of tokens of a target.
+    pub target_vocab_size: usize,
+    /// The width of the token vectors.
+    pub d_embedding: usize,
+    /// The width of the states: of each direction of the encoder, and of the decoder.
+    pub d_hidden: usize,
+    /// The width in which states and vectors of the source are compared.
+    pub d_alignment: usize,
+    /// The number of maxout units, of two numbers each.
+    pub d_maxout: usize,
+    /// The state that the output reads.
+    pub output_state: OutputState,
+    /// The probability with which token vectors, and what the head reads, are dropped in training.
+    pub dropout: f64,
+}
+
+/// The state that the output of Bahdanau's model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputState {
+    /// s_{i-1}, which chose the context: the paper's appendix A.2.2.
+    Previous,
+    /// s_i, which knows the context: the paper's equation 4.
+    Current,
+}
+
+/// The `model_type` of a config.json of this model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelType {
+    /// `bahdanau`.
+    #[default]
+    Bahdanau,
+}
+
+/// A bidirectional encoder, attention, and a decoder.
+#[derive(Module, Debug)]
+pub struct Bahdanau {
+    /// `[source_vocab_size, d_embedding]`.
+    pub source_embedding: Embedding,
+    /// One layer, both directions side by side.
+    pub encoder: BiGru,
+    /// W_s, `[d_hidden, d_hidden]`.
+    pub start: Linear,
+    /// W_a, U_a and v_a.
+    pub score: Score,
+    /// `[target_vocab_size, d_embedding]`.
+    pub target_embedding: Embedding,
+    /// One layer, of y and c.
+    pub decoder: Gru,
+    /// U_o, V_o and C_o, `[d_hidden + d_embedding + 2 · d_hidden, 2 · d_maxout]`, with a bias.
+    pub output: Linear,
+    /// W_o, `[d_maxout, target_vocab_size]`, with a bias.
+    pub head: Linear,
+    /// Applied to token vectors and to what the head reads.
+    pub dropout: Dropout,
+    /// The state that the output reads.
+    #[module(skip)]
+    pub output_state: OutputState,
+}
+
+/// What Bahdanau's decoder goes on from.
+#[derive(Clone, Debug)]
+pub struct BahdanauCache {
+    /// The source's vectors.
+    pub memory: Memory,
+    /// The decoder's, after the last column of the target: a row that ended before it cannot go on.
+    pub state: StackState<HiddenState>,
+}
+
+impl BahdanauConfig {
+    /// The model of the paper.
+    pub fn published() -> Self {
+        Self {
+            model_type: ModelType::Bahdanau,
+            source_vocab_size: 30_000,
+            target_vocab_size: 30_000,
+            d_embedding: 620,
+            d_hidden: 1000,
+            d_alignment: 1000,
+            d_maxout: 500,
+            output_state: OutputState::Previous,
+            dropout: 0.0,
+        }
+    }
+
+    /// Weights as torch draws those of `nn.Embedding`, `nn.GRU` and `nn.Linear`.
+    pub fn init(&self, random: Stream, device: &Device) -> Bahdanau {
+        let Self { d_embedding, d_hidden, d_maxout, .. } = *self;
+        let embedding = |name: &str, vocab_size| {
+            Embedding::init(vocab_size, d_embedding, 1.0, random.named(name), device)
+        };
+        let layer = |d_input| GruConfig {
+            reset: ResetGate::Before,
+            update: UpdateGate::Admits,
+            ..GruConfig::new(d_input, d_hidden, 1)
+        };
+        let linear = |name: &str, d_input, d_output, bias| {
+            LinearConfig { d_input, d_output, bias }.init(random.named(name), device)
+        };
+        let d_context = 2 * d_hidden;
+        Bahdanau {
+            source_embedding: embedding("source_embedding", self.source_vocab_size),
+            encoder: layer(d_embedding).init_bidirectional(
+                Merge::Concat,
+                random.named("encoder"),
+                device,
+            ),
+            start: linear("start", d_hidden, d_hidden, false),
+            score: self.score().init(random.named("score"), device),
+            target_embedding: embedding("target_embedding", self.target_vocab_size),
+            decoder: layer(d_embedding + d_context).init(random.named("decoder"), device),
+            output: linear("output", d_hidden + d_embedding + d_context, 2 * d_maxout, true),
+            head: linear("head", d_maxout, self.target_vocab_size, true),
+            dropout: Dropout { probability: self.dropout },
+            output_state: self.output_state,
+        }
+    }
+
+    /// The parameters of the model, which is not made for it; `u64::MAX` if there are more.
+    pub fn parameter_count(&self) -> u64 {
+        let [source_vocab_size, target_vocab_size, d_embedding, d_hidden, d_maxout] = [
+            self.source_vocab_size,
+            self.target_vocab_size,
+            self.d_embedding,
+            self.d_hidden,
+            self.d_maxout,
+        ]
+        .map(|size| size as u64);
+        let layer = |d_input| {
+            let (cell, d_hidden) = (CellKind::Gru, self.d_hidden);
+            AnyConfig { cell, d_input, d_hidden, n_layers: 1, dropout: 0.0 }
+        };
+        let d_input = self.d_hidden.saturating_mul(2).saturating_add(self.d_embedding);
+        let what_is_read = d_hidden.saturating_mul(3).saturating_add(d_embedding);
+        let a_target_token = d_embedding.saturating_add(d_maxout).saturating_add(1);
+        let parts = [
+            source_vocab_size.saturating_mul(d_embedding),
+            layer(self.d_embedding).bidirectional_parameter_count(Merge::Concat),
+            d_hidden.saturating_mul(d_hidden),
+            self.score().parameter_count(),
+            layer(d_input).parameter_count(),
+            what_is_read.saturating_add(1).saturating_mul(d_maxout).saturating_mul(2),
+            target_vocab_size.saturating_mul(a_target_token),
+        ];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    fn score(&self) -> ScoreConfig {
+        ScoreConfig {
+            kind: ScoreKind::Additive,
+            d_query: self.d_hidden,
+            d_key: self.d_hidden.saturating_mul(2),
+            d_alignment: self.d_alignment,
+        }
+    }
+}
+
+impl VocabularyHead for Bahdanau {
+    fn head_weights(&self) -> HeadWeights {
+        HeadWeights::own(self.head.weight.val(), self.head.bias.as_ref().map(|bias| bias.val()))
+    }
+}
+
+impl EncoderDecoder for Bahdanau {
+    type Cache = BahdanauCache;
+
+    fn encode(&self, source: &TokenBatch) -> BahdanauCache {
+        let random = source.dropout.map(|random| random.named("source_embedding"));
+        let vectors = self.source_embedding.forward(source.tokens.clone()); // [batch_size, source_length, d_embedding]
+        let vectors = self.dropout.forward(vectors, random);
+        let lengths = source.lengths.as_deref();
+        let (states, finals) = self.encoder.forward(vectors, None, lengths, None); // [batch_size, source_length, 2 · d_hidden]
+        // What was read last from the end is the first token.
+        let first = finals.0[0].reverse.hidden.clone();
+        let hidden = self.start.forward(first).tanh();
+        BahdanauCache {
+            memory: self.score.memory(states.clone(), states, lengths),
+            state: StackState(vec![HiddenState { hidden }]),
+        }
+    }
+
+    fn decode(&self, target: &TokenBatch, cache: BahdanauCache) -> (Tensor<3>, BahdanauCache) {
+        let (hidden, _, cache) = self.steps(target, cache);
+        (hidden, cache)
+    }
+
+    fn decode_with_attention(
+        &self,
+        target: &TokenBatch,
+        cache: BahdanauCache,
+    ) -> (Tensor<3>, Vec<Tensor<4>>, BahdanauCache) {
+        let (hidden, attention, cache) = self.steps(target, cache);
+        (hidden, vec![Tensor::cat(attention, 1).unsqueeze_dim(1)], cache)
+    }
+}
+
+impl Bahdanau {
+    /// Step by step, as each needs the state before it to choose what it reads; the output is one product for all.
+    /// The attention is that of each step, `[batch_size, 1, source_length]`.
+    fn steps(
+        &self,
+        target: &TokenBatch,
+        cache: BahdanauCache,
+    ) -> (Tensor<3>, Vec<Tensor<3>>, BahdanauCache) {
+        let [_, target_length] = target.dims();
+        let BahdanauCache { memory, mut state } = cache;
+        let random = |place| target.dropout.map(|random| random.named(place));
+        let vectors = self.target_embedding.forward(target.tokens.clone()); // [batch_size, target_length, d_embedding]
+        let vectors = self.dropout.forward(vectors, random("target_embedding"));
+        let (mut states, mut inputs, mut attention) = (Vec::new(), Vec::new(), Vec::new());
+        for position in 0..target_length {
+            let before = self.decoder.last_output(&state).unsqueeze_dim::<3>(1); // [batch_size, 1, d_hidden]
+            let (context, weights) = self.score.attend(before.clone(), &memory);
+            let input = Tensor::cat(vec![vectors.clone().narrow(1, position, 1), context], 2); // [batch_size, 1, d_embedding + 2 · d_hidden]
+            let (after, next) = self.decoder.forward(input.clone(), Some(state), None, None);
+            states.push(match self.output_state {
+                OutputState::Previous => before,
+                OutputState::Current => after,
+            });
+            inputs.push(input);
+            attention.push(weights);
+            state = next;
+        }
+        let read = Tensor::cat(vec![Tensor::cat(states, 1), Tensor::cat(inputs, 1)], 2); // [batch_size, target_length, 3 · d_hidden + d_embedding]
+        let hidden = self.dropout.forward(maxout(self.output.forward(read)), random("head"));
+        (hidden, attention, BahdanauCache { memory, state })
+    }
+
+    /// The name of a parameter in files: that of a torch module with the fields of this one, as `nn.Embedding`,
+    /// `nn.GRU` and `nn.Linear`; torch's own GRU resets after the product and keeps by z, and cannot read them.
+    pub fn stored_name(path: &str) -> Stored {
+        stored_translator_name(path)
+    }
+}
+
+impl Cache for BahdanauCache {
+    fn select_rows(self, rows: &[usize]) -> Self {
+        Self { memory: self.memory.select_rows(rows), state: self.state.select_rows(rows) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_backend::test_device;
+    use emberline_core::laws;
+    use emberline_core::parameters::{parameter_count, parameters};
+    use emberline_recurrent::{Reading, RecurrentCell};
+
+    use super::*;
+
+    fn config(output_state: OutputState) -> BahdanauConfig {
+        BahdanauConfig {
+            model_type: ModelType::Bahdanau,
+            source_vocab_size: 11,
+            target_vocab_size: 13,
+            d_embedding: 6,
+            d_hidden: 9,
+            d_alignment: 7,
+            d_maxout: 5,
+            output_state,
+            dropout: 0.0,
+        }
+    }
+
+    fn model(output_state: OutputState) -> Bahdanau {
+        config(output_state).init(Stream::new(1), &test_device())
+    }
+
+    fn list<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().iter().collect()
+    }
+
+    #[test]
+    fn the_law_holds_with_either_state_in_the_output() {
+        for output_state in [OutputState::Previous, OutputState::Current] {
+            laws::encoder_decoder(&model(output_state), 11, &test_device());
+        }
+    }
+
+    #[test]
+    fn with_one_context_for_all_steps_it_is_chos_decoder_of_a_whole_target() {
+        let device = test_device();
+        let model = model(OutputState::Current);
+        let cache = model.encode(&TokenBatch::from_rows(&[&[1, 2, 3, 4]], &device));
+        // Whatever the weights, equal vectors have themselves as their mean.
+        let context = cache.memory.values.clone().narrow(1, 3, 1); // [1, 1, 2 · d_hidden]
+        let [_, _, d_context] = context.dims();
+        let vectors = context.clone().expand([1, 4, d_context]);
+        let memory = model.score.memory(vectors.clone(), vectors, None);
+        let start = cache.state.0[0].clone();
+        let target = TokenBatch::from_rows(&[&[5, 6, 7]], &device);
+        let (found, _) = model.decode(&target, BahdanauCache { memory, ..cache });
+
+        let vectors = model.target_embedding.forward(target.tokens);
+        let input = Tensor::cat(vec![vectors, context.expand([1, 3, d_context])], 2);
+        let cell = &model.decoder.layers[0];
+        let (states, _) = RecurrentCell::sequence(cell, input.clone(), start, Reading::default());
+        let expected = maxout(model.output.forward(Tensor::cat(vec![states, input], 2)));
+        for (found, expected) in list(found).iter().zip(list(expected)) {
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn each_output_depends_on_every_token_of_the_source() {
+        let device = test_device().autodiff();
+        let model = config(OutputState::Previous).init(Stream::new(1), &device);
+        let source = TokenBatch::from_rows(&[&[1, 2, 3, 4]], &device);
+        let target = TokenBatch::from_rows(&[&[5, 6, 7]], &device);
+        for position in 0..3 {
+            let (hidden, attention, _) =
+                model.decode_with_attention(&target, model.encode(&source));
+            let gradients = hidden.narrow(1, position, 1).sum().backward();
+            let slopes = model.source_embedding.weight.val().grad(&gradients).unwrap();
+            for token in 1..5 {
+                let slope: f32 = slopes.clone().narrow(0, token, 1).abs().sum().into_scalar();
+                assert!(slope > 0.0, "position {position} does not depend on token {token}");
+            }
+            let weights = list(attention[0].clone().narrow(2, position, 1));
+            assert!(weights.iter().all(|weight| *weight > 0.0), "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn token_vectors_and_what_the_head_reads_are_dropped_only_with_a_stream() {
+        let device = test_device();
+        let decoded = |dropout: f64, random: Option<Stream>| {
+            let config = BahdanauConfig { dropout, ..config(OutputState::Previous) };
+            let model = config.init(Stream::new(1), &device);
+            let batch =
+                TokenBatch { dropout: random, ..TokenBatch::from_rows(&[&[1, 2]], &device) };
+            model.decode(&batch, model.encode(&batch)).0.into_data()
+        };
+        assert_eq!(decoded(0.5, None), decoded(0.0, None));
+        assert_ne!(decoded(0.5, Some(Stream::new(2))), decoded(0.0, None));
+    }
+
+    #[test]
+    fn the_published_model_is_counted_from_its_equations() {
+        let (n, m, l, n_alignment, vocab_size) = (1000, 620, 500, 1000, 30_000);
+        let encoder = 2 * 3 * n * (m + n);
+        let decoder = 3 * n * (m + n + 2 * n);
+        let alignment = n_alignment * (n + 2 * n + 1);
+        let output = 2 * l * (n + m + 2 * n);
+        let embeddings_and_head = vocab_size * (m + m + l);
+        let weights = encoder + decoder + n * n + alignment + output + embeddings_and_head;
+        let biases = 2 * 2 * 3 * n + 2 * 3 * n + 2 * l + vocab_size;
+        assert_eq!(BahdanauConfig::published().parameter_count(), weights + biases);
+    }
+
+    #[test]
+    fn its_parameters_are_known_before_there_is_a_model() {
+        let layer = |d_input: u64| 3 * 9 * (d_input + 9 + 2);
+        let alignment = 7 * (9 + 18 + 1);
+        let output = 10 * (9 + 6 + 18 + 1) + 13 * (5 + 1);
+        let expected = 11 * 6 + 2 * layer(6) + 9 * 9 + alignment + 13 * 6 + layer(6 + 18) + output;
+        assert_eq!(config(OutputState::Previous).parameter_count(), expected);
+        assert_eq!(parameter_count(&model(OutputState::Previous)) as u64, expected);
+    }
+
+    #[test]
+    fn every_parameter_has_a_name_of_its_own() {
+        let names: Vec<String> = parameters(&model(OutputState::Previous))
+            .iter()
+            .map(|parameter| Bahdanau::stored_name(&parameter.path).name)
+            .collect();
+        let layer = |field: &str, suffix: &str| {
+            ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
+                .map(|parameter| format!("{field}.{parameter}{suffix}"))
+        };
+        let mut expected = vec!["source_embedding.weight".to_string()];
+        expected.extend(layer("encoder", ""));
+        expected.extend(layer("encoder", "_reverse"));
+        let between = ["start.weight", "score.query.weight", "score.key.weight", "score.vector"];
+        expected.extend(between.map(str::to_string));
+        expected.push("target_embedding.weight".to_string());
+        expected.extend(layer("decoder", ""));
+        let last = ["output.weight", "output.bias", "head.weight", "head.bias"];
+        expected.extend(last.map(str::to_string));
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_config_names_the_model_and_refuses_unknown_keys() {
+        let config = config(OutputState::Previous);
+        let mut json = serde_json::to_value(&config).unwrap();
+        assert_eq!(json["model_type"], "bahdanau");
+        assert_eq!(json["output_state"], "previous");
+        let read = |json| serde_json::from_value::<BahdanauConfig>(json);
+        assert_eq!(read(json.clone()).unwrap(), config);
+        json["n_heads"] = 3.into();
+        assert!(read(json).is_err());
+    }
+}
