@@ -15,21 +15,18 @@ struct CrossEntropy {
 
 pub(super) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [_, classes] = logits.dims();
-    let targets = host_targets(targets, classes);
+    let targets = targets.into_data().iter::<i64>().map(|t| class(t, classes)).collect();
     fused::run(CrossEntropy { targets }, vec![logits.into_dispatch()])
 }
 
-/// The targets as indices.
+/// A target as an index.
 ///
 /// # Panics
-/// If one is no class.
-fn host_targets(targets: Tensor<1, Int>, classes: usize) -> Vec<usize> {
-    let index = |target: i64| {
-        let is_class = (0..classes as i64).contains(&target);
-        assert!(is_class, "a target of {target} among {classes} classes");
-        target as usize
-    };
-    targets.into_data().iter::<i64>().map(index).collect()
+/// If it is no class.
+pub(crate) fn class(target: i64, classes: usize) -> usize {
+    let is_class = (0..classes as i64).contains(&target);
+    assert!(is_class, "a target of {target} among {classes} classes");
+    target as usize
 }
 
 impl FusedOperation for CrossEntropy {

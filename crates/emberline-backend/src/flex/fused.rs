@@ -103,6 +103,7 @@ impl<B: Backend + Fused, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         // The number of parents of a node is part of its type.
         match arguments.0.len() {
             1 => tracked::<B, C, 1>(arguments, operation),
+            2 => tracked::<B, C, 2>(arguments, operation),
             3 => tracked::<B, C, 3>(arguments, operation),
             6 => tracked::<B, C, 6>(arguments, operation),
             7 => tracked::<B, C, 7>(arguments, operation),

@@ -112,6 +112,11 @@ impl<T: Real> Packed<T> {
         product
     }
 
+    /// The columns of the matrix.
+    pub(crate) fn columns(&self) -> usize {
+        self.n
+    }
+
     fn panels(&self) -> Range<usize> {
         0..self.n.div_ceil(panel_width::<T>(self.level))
     }

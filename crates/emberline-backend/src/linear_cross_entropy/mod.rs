@@ -7,11 +7,18 @@
 //! q is one at the target, or smoothed. The scores of a few rows at a time are computed, used and forgotten, so that
 //! no matrix of all tokens by all words is ever held. This is the idea of the Liger kernels (Hsu and others, 2024).
 
+#[cfg(feature = "flex")]
+mod native;
+#[cfg(feature = "flex")]
+mod scores;
 mod smoothing;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 use emberline_core::HeadWeights;
+
+#[cfg(feature = "flex")]
+use crate::cross_entropy::class;
 
 use smoothing::Distribution;
 pub use smoothing::LabelSmoothing;
@@ -51,7 +58,35 @@ pub fn linear_cross_entropy(
         assert_eq!(bias.dims(), [vocab_size], "the bias of the head");
     }
     let distribution = Distribution::new(options.smoothing, vocab_size);
+    #[cfg(feature = "flex")]
+    if crate::flex::runs_natively(&hidden) {
+        return natively(hidden, head, targets, options.ignored, distribution);
+    }
     portable(hidden, head, targets, options.ignored, distribution)
+}
+
+#[cfg(feature = "flex")]
+fn natively(
+    hidden: Tensor<2>,
+    HeadWeights { weight, is_tied, bias }: HeadWeights,
+    targets: Tensor<1, Int>,
+    ignored: Option<i32>,
+    distribution: Distribution,
+) -> Tensor<1> {
+    let vocab_size = weight.dims()[usize::from(!is_tied)];
+    let is_ignored = |target: &i64| {
+        ignored.is_some_and(|ignored| *target == i64::from(ignored))
+            || distribution.padding.is_some_and(|padding| *target == padding as i64)
+    };
+    let targets = targets.into_data();
+    let rows = targets.iter::<i64>().enumerate().filter(|(_, target)| !is_ignored(target));
+    let rows = rows.map(|(row, target)| (row, class(target, vocab_size))).collect();
+    let mut is_tracked = vec![hidden.is_tracked(), weight.is_tracked()];
+    is_tracked.extend(bias.as_ref().map(Tensor::is_tracked));
+    let mut arguments = vec![hidden.into_dispatch(), weight.into_dispatch()];
+    arguments.extend(bias.map(Tensor::into_dispatch));
+    let operation = native::LinearCrossEntropy { is_tied, rows, distribution, is_tracked };
+    crate::flex::fused::run(operation, arguments)
 }
 
 fn portable(

@@ -1,7 +1,8 @@
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, Tolerance};
 use emberline_core::HeadWeights;
 
-use super::{CrossEntropyOptions, LabelSmoothing, linear_cross_entropy};
+use super::{CrossEntropyOptions, Distribution, LabelSmoothing, linear_cross_entropy, portable};
+use crate::testing::{agree, finite_differences, random};
 
 const FORMS: [Option<LabelSmoothing>; 4] = [
     None,
@@ -134,4 +135,161 @@ fn a_smoothing_of_one_is_refused() {
 fn two_classes_are_too_few_beside_padding() {
     let smoothing = Some(LabelSmoothing::OthersBut { smoothing: 0.1, padding: 0 });
     loss_of_scores(&[[0.0; 2]], &[1], CrossEntropyOptions { smoothing, ..Default::default() });
+}
+
+/// Rows, width and classes: more rows than one chunk, more classes than one tile, and a part of each.
+const SIZES: [usize; 3] = [21, 5, 230];
+
+/// Every layout of a head, with and without bias, and every form of smoothing.
+fn cases() -> impl Iterator<Item = (bool, bool, CrossEntropyOptions)> {
+    (0..16).map(|index| {
+        let options = CrossEntropyOptions { ignored: Some(3), smoothing: FORMS[index / 4] };
+        (index % 2 == 0, index / 2 % 2 == 0, options)
+    })
+}
+
+/// The shapes of hidden vectors, weight and bias.
+fn shapes([n, d_model, vocab_size]: [usize; 3], has_bias: bool) -> Vec<Vec<usize>> {
+    let mut shapes = vec![vec![n, d_model], vec![d_model, vocab_size]];
+    shapes.extend(has_bias.then(|| vec![vocab_size]));
+    shapes
+}
+
+fn head(flat: &[Tensor<1>], [_, d_model, vocab_size]: [usize; 3], is_tied: bool) -> HeadWeights {
+    let shape = if is_tied { [vocab_size, d_model] } else { [d_model, vocab_size] };
+    HeadWeights { weight: flat[1].clone().reshape(shape), is_tied, bias: flat.get(2).cloned() }
+}
+
+/// Targets through all classes, some of which are ignored.
+fn some_targets([n, _, vocab_size]: [usize; 3], device: &Device) -> Tensor<1, Int> {
+    let target = |row: usize| if row == 2 { 3 } else { row * 11 % vocab_size };
+    let targets: Vec<i32> = (0..n).map(|row| target(row) as i32).collect();
+    classes(&targets, device)
+}
+
+fn of_flat(
+    flat: &[Tensor<1>],
+    sizes: [usize; 3],
+    is_tied: bool,
+    options: CrossEntropyOptions,
+) -> Tensor<1> {
+    let hidden = flat[0].clone().reshape([sizes[0], sizes[1]]);
+    let targets = some_targets(sizes, &flat[0].device());
+    linear_cross_entropy(hidden, head(flat, sizes, is_tied), targets, options)
+}
+
+#[test]
+fn both_bodies_agree_in_values_and_gradients() {
+    for (is_tied, has_bias, options) in cases() {
+        agree(&shapes(SIZES, has_bias), |flat| {
+            let hidden = flat[0].clone().reshape([SIZES[0], SIZES[1]]);
+            let targets = some_targets(SIZES, &flat[0].device());
+            let distribution = Distribution::new(options.smoothing, SIZES[2]);
+            let head = head(flat, SIZES, is_tied);
+            let plain = portable(hidden, head, targets, options.ignored, distribution);
+            (of_flat(flat, SIZES, is_tied, options) * 0.1, plain * 0.1)
+        });
+    }
+}
+
+#[test]
+fn single_and_double_precision_agree() {
+    for (is_tied, has_bias, options) in cases() {
+        let run = |dtype: DType| {
+            let device = crate::test_device().autodiff();
+            let shapes = shapes(SIZES, has_bias);
+            let flat = shapes.iter().enumerate().map(|(index, shape)| {
+                random(&format!("{index}"), shape, &device).cast(dtype).require_grad()
+            });
+            let flat: Vec<_> = flat.collect();
+            let loss = of_flat(&flat, SIZES, is_tied, options);
+            let gradients = loss.backward();
+            let mut found = vec![loss.into_data()];
+            found
+                .extend(flat.iter().map(|argument| argument.grad(&gradients).unwrap().into_data()));
+            found
+        };
+        for (single, double) in run(DType::F32).iter().zip(run(DType::F64)) {
+            let tolerance = Tolerance::absolute(2e-6).set_relative(2e-6);
+            single.clone().convert::<f64>().assert_approx_eq::<f64>(&double, tolerance);
+        }
+    }
+}
+
+#[test]
+fn gradients_are_the_finite_differences() {
+    let sizes = [4, 3, 6];
+    for (is_tied, has_bias, options) in cases() {
+        finite_differences(&shapes(sizes, has_bias), |flat| of_flat(flat, sizes, is_tied, options));
+    }
+}
+
+#[test]
+fn a_head_that_is_a_view_is_what_it_shows() {
+    let device = crate::test_device();
+    let [n, d_model, vocab_size] = SIZES;
+    let hidden = random("hidden", &[n, d_model], &device).reshape([d_model, n]).transpose();
+    let table = random("table", &[vocab_size, d_model], &device).reshape([vocab_size, d_model]);
+    let loss = |head| {
+        let targets = some_targets(SIZES, &device);
+        let options = CrossEntropyOptions::default();
+        linear_cross_entropy(hidden.clone(), head, targets, options).into_scalar::<f64>()
+    };
+    let tied = loss(HeadWeights::tied(table.clone(), None));
+    let own = loss(HeadWeights::own(table.transpose(), None));
+    assert_eq!(tied, own);
+}
+
+#[test]
+fn a_frozen_head_passes_gradients_on_and_gets_none() {
+    let device = crate::test_device().autodiff();
+    let [n, d_model, vocab_size] = SIZES;
+    let gradient = |freezes: bool| {
+        let hidden = random("h", &[n, d_model], &device).require_grad();
+        let weight = random("w", &[d_model, vocab_size], &device);
+        let weight = if freezes { weight } else { weight.require_grad() };
+        let flat = [hidden, weight];
+        let gradients = of_flat(&flat, SIZES, true, CrossEntropyOptions::default()).backward();
+        assert_eq!(flat[1].grad(&gradients).is_none(), freezes);
+        flat[0].grad(&gradients).unwrap().into_data()
+    };
+    gradient(true).assert_eq(&gradient(false), true);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let sizes = [21, 70, 460];
+    for is_tied in [true, false] {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let device = crate::test_device().autodiff();
+                let shapes = shapes(sizes, true);
+                let flat = shapes.iter().enumerate().map(|(index, shape)| {
+                    let values = random(&format!("{index}"), shape, &device);
+                    values.cast(DType::F32).require_grad()
+                });
+                let flat: Vec<_> = flat.collect();
+                let smoothing = Some(LabelSmoothing::Uniform(0.1));
+                let options = CrossEntropyOptions { smoothing, ignored: None };
+                let loss = of_flat(&flat, sizes, is_tied, options);
+                let gradients = loss.backward();
+                let mut found = vec![loss.into_data()];
+                found.extend(flat.iter().map(|t| t.grad(&gradients).unwrap().into_data()));
+                found
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3] {
+            for (expected, found) in one.iter().zip(run(threads)) {
+                expected.assert_eq(&found, true);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a target of 5 among 5 classes")]
+fn a_target_beyond_the_classes_is_refused() {
+    loss_of_scores(&[[0.0; 5]], &[5], CrossEntropyOptions::default());
 }
