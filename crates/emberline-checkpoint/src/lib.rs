@@ -12,6 +12,7 @@
 compile_error!("safetensors holds little-endian numbers, and this crate copies them as they are");
 
 mod atomic;
+mod average;
 mod config;
 mod directory;
 mod elements;
@@ -23,6 +24,7 @@ mod tensors;
 mod weights;
 
 pub use atomic::write_atomically;
+pub use average::average_weights;
 pub use config::{read_config, write_config};
 pub use directory::{
     PendingDirectory, complete_steps, is_complete, latest_complete, remove_directory,

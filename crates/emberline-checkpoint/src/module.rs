@@ -122,11 +122,10 @@ impl Comparison<'_> {
         let Some(tensor) = self.weights.tensor(name) else {
             return self.mismatch.missing.push(name.to_string());
         };
-        let is_float = elements::from_file(tensor.info.dtype).is_some_and(|dtype| dtype.is_float());
         if tensor.info.shape != expected {
             let found = tensor.info.shape.clone();
             self.mismatch.misshapen.push(Misshapen { tensor: name.to_string(), expected, found });
-        } else if !is_float {
+        } else if !tensor.is_float() {
             self.mismatch.not_float.push((name.to_string(), tensor.info.dtype.to_string()));
         }
     }

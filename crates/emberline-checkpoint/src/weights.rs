@@ -169,6 +169,10 @@ pub(crate) struct MappedTensor<'a> {
 }
 
 impl MappedTensor<'_> {
+    pub(crate) fn is_float(&self) -> bool {
+        elements::from_file(self.info.dtype).is_some_and(|dtype| dtype.is_float())
+    }
+
     pub(crate) fn read(&self, name: &str) -> Result<TensorData, CheckpointError> {
         let dtype =
             elements::from_file(self.info.dtype).ok_or_else(|| CheckpointError::ElementType {

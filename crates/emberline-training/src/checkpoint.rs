@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 use crate::config::TrainingConfig;
 use crate::error::TrainingError;
 
-const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
-const OPTIMIZER: &str = "optimizer.bpk";
-const CARRY: &str = "carry.safetensors";
-const STATE: &str = "state.json";
+pub(crate) const OPTIMIZER: &str = "optimizer.bpk";
+pub(crate) const CARRY: &str = "carry.safetensors";
+pub(crate) const STATE: &str = "state.json";
 
 /// How a model becomes the files of a directory, and comes back: weights, config, tokenizer.
 pub struct ModelFiles<'a, M> {

@@ -32,6 +32,19 @@ pub enum TrainingError {
         /// The value of the checkpoint.
         found: String,
     },
+    /// A mean is to be that of more checkpoints than there are.
+    #[error(
+        "{} has {found} complete checkpoints, but {expected} are asked for",
+        directory.display()
+    )]
+    TooFewCheckpoints {
+        /// The run directory.
+        directory: PathBuf,
+        /// The complete checkpoints in it.
+        found: usize,
+        /// Those that are asked for.
+        expected: usize,
+    },
     /// A loss, the norm of the gradients or a weight is not a number any more.
     #[error("{what} is {value} at step {step}; {}", last_good(checkpoint.as_deref()))]
     NonFinite {

@@ -5,6 +5,7 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod average;
 mod checkpoint;
 mod clipping;
 mod config;
@@ -23,6 +24,7 @@ mod trainer;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
 
+pub use average::average_checkpoints;
 pub use checkpoint::{Best, ModelFiles, best_checkpoint, latest_checkpoint};
 pub use clipping::{clip_gradient_norm, gradient_norm};
 pub use config::{ConfigError, EarlyStopping, TrainingConfig};
