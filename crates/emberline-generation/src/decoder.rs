@@ -111,7 +111,7 @@ fn last_scores<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> Vec<f32> {
     to_numbers(scores)
 }
 
-fn to_numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn to_numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 

@@ -340,10 +340,70 @@ mod tests {
         let error = run(&model, &[&[1], &[2, 6]], &config(random(), 3)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "prompt 1 has token 6, but the model knows only the tokens below 6"
+            "row 1 has token 6, but the model knows only the tokens below 6"
         );
         let too_cold = Sampling::Random { temperature: 0.0, top_k: None, top_p: None };
         assert!(run(&model, &[&[1]], &config(too_cold, 3)).is_err());
+        assert!(model.calls.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_target_follows_its_source_and_the_start_token_which_is_no_part_of_it() {
+        // The sums are 3 + 2 + 1 = 6, which is 1 modulo 5, then 6 + 2 = 8, then 8 + 4 = 12.
+        let model = SumModel::certain(5, |sum| (sum + 1) % 5);
+        let go_on = |_, _| ControlFlow::Continue(());
+        let config = config(Sampling::Greedy, 3);
+        let tokens = generate_target(&model, &[&[3, 2]], 1, &config, &test_device(), go_on);
+        assert_eq!(tokens.unwrap(), [[2, 4, 3]]);
+    }
+
+    #[test]
+    fn sources_of_different_lengths_give_what_each_gives_alone() {
+        let sources: [&[u32]; 4] = [&[1, 2, 3], &[4], &[0, 5], &[2]];
+        let config = GenerationConfig {
+            stop_tokens: vec![0],
+            max_per_input_token: 2.0,
+            batch_size: 3,
+            ..config(Sampling::Greedy, 4)
+        };
+        let device = test_device();
+        let run = |sources: &[&[u32]]| {
+            let go_on = |_, _| ControlFlow::Continue(());
+            generate_target(&uncertain(), sources, 1, &config, &device, go_on).unwrap()
+        };
+        for (source, together) in sources.iter().zip(run(&sources)) {
+            assert_eq!(run(&[source]), [together]);
+        }
+    }
+
+    #[test]
+    fn a_row_gets_more_tokens_for_a_longer_input() {
+        let model = SumModel::certain(5, |_| 1);
+        let config = GenerationConfig { max_per_input_token: 0.5, ..config(Sampling::Greedy, 2) };
+        let (inputs, go_on): ([&[u32]; 3], _) =
+            ([&[1, 1, 1, 1], &[2], &[2, 2]], |_, _| ControlFlow::Continue(()));
+        let lengths = |found: Vec<Vec<u32>>| -> Vec<usize> { found.iter().map(Vec::len).collect() };
+        let targets = generate_target(&model, &inputs, 1, &config, &test_device(), go_on);
+        assert_eq!(lengths(targets.unwrap()), [4, 2, 3]);
+        assert_eq!(lengths(run(&model, &inputs, &config).unwrap()), [4, 2, 3]);
+    }
+
+    #[test]
+    fn sources_that_cannot_be_read_are_refused_before_anything_is_generated() {
+        let model = uncertain();
+        let complaint = |sources: &[&[u32]], start_token, config: &GenerationConfig| {
+            let go_on = |_, _| ControlFlow::Continue(());
+            generate_target(&model, sources, start_token, config, &test_device(), go_on)
+                .unwrap_err()
+                .to_string()
+        };
+        let config = config(Sampling::Greedy, 2);
+        let empty = complaint(&[&[1], &[]], 1, &config);
+        assert_eq!(empty, "source 1 is empty: expected at least one token");
+        let unknown = complaint(&[&[1]], 6, &config);
+        assert_eq!(unknown, "start_token is 6: expected a token of the model's target");
+        let none = complaint(&[&[1]], 1, &GenerationConfig { batch_size: 0, ..config });
+        assert_eq!(none, "batch_size is 0: expected at least 1");
         assert!(model.calls.borrow().is_empty());
     }
 

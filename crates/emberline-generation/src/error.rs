@@ -17,12 +17,10 @@ pub enum GenerationError {
         /// The index of the source.
         row: usize,
     },
-    /// A prompt has a token that the model does not know.
-    #[error(
-        "prompt {row} has token {token}, but the model knows only the tokens below {vocab_size}"
-    )]
+    /// A prompt or target has a token that the model does not know.
+    #[error("row {row} has token {token}, but the model knows only the tokens below {vocab_size}")]
     UnknownToken {
-        /// The index of the prompt.
+        /// The index of the prompt or target.
         row: usize,
         /// The token.
         token: u32,

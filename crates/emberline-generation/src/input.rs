@@ -7,11 +7,20 @@ pub(crate) fn check_prompts(prompts: &[&[u32]], vocab_size: usize) -> Result<(),
         if prompt.is_empty() {
             return Err(GenerationError::EmptyPrompt { row });
         }
-        if let Some(&token) = prompt.iter().find(|token| **token as usize >= vocab_size) {
-            return Err(GenerationError::UnknownToken { row, token, vocab_size });
-        }
+        check_tokens(row, prompt, vocab_size)?;
     }
     Ok(())
+}
+
+pub(crate) fn check_tokens(
+    row: usize,
+    tokens: &[u32],
+    vocab_size: usize,
+) -> Result<(), GenerationError> {
+    match tokens.iter().find(|token| **token as usize >= vocab_size) {
+        Some(&token) => Err(GenerationError::UnknownToken { row, token, vocab_size }),
+        None => Ok(()),
+    }
 }
 
 /// The tokens of a source are of another vocabulary, which only the model knows.

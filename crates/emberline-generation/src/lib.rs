@@ -11,6 +11,8 @@ mod decoder;
 mod engine;
 mod error;
 mod input;
+mod likelihood;
+mod log_sum_exp;
 mod sampling;
 #[cfg(test)]
 mod test_model;
@@ -21,5 +23,6 @@ pub use beam::{
 };
 pub use engine::{GenerationConfig, generate, generate_target};
 pub use error::GenerationError;
+pub use likelihood::{log_probabilities, target_log_probabilities};
 pub use sampling::Sampling;
 pub use text::generate_text;

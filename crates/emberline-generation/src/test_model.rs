@@ -1,24 +1,31 @@
-//! A model small enough to follow on paper, for the tests of this crate.
+//! Models small enough to follow on paper, for the tests of this crate.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use emberline_core::{
-    Cache, Causal, HeadWeights, Incremental, TokenBatch, TokenEncoder, VocabularyHead,
+    Cache, Causal, EncoderDecoder, HeadWeights, Incremental, Stream, TokenBatch, TokenEncoder,
+    VocabularyHead,
 };
 
 /// Scores the next token by a row of a table: the row of the sum of all tokens so far, modulo the
-/// size of the vocabulary. So every earlier token counts, and a cache of the wrong row shows.
+/// number of rows. So every earlier token counts, and a cache of the wrong row shows.
+///
+/// As a translator it starts from the sum of the source. Of its two layers the last has two heads: one points to the
+/// token of the source at the sum modulo the source's length, the other attends to all alike.
 pub struct SumModel {
-    /// `[vocab_size, vocab_size]`.
+    /// `[n_sums, vocab_size]`.
     pub table: Vec<Vec<f32>>,
     /// `[batch_size, seq_length]` of every call.
     pub calls: RefCell<Vec<[usize; 2]>>,
+    /// The rows of every selection from a cache.
+    pub selections: Rc<RefCell<Vec<Vec<usize>>>>,
 }
 
 impl SumModel {
     pub fn new(table: Vec<Vec<f32>>) -> Self {
-        Self { table, calls: RefCell::default() }
+        Self { table, calls: RefCell::default(), selections: Rc::default() }
     }
 
     /// A model that surely follows a sum with the token `next(sum)`.
@@ -28,15 +35,67 @@ impl SumModel {
         };
         Self::new((0..vocab_size).map(row).collect())
     }
+
+    /// A model that leaves much to choose.
+    pub fn random(seed: u64, n_sums: u64, vocab_size: usize) -> Self {
+        let row = |sum| Stream::new(seed).at(sum).uniforms(vocab_size, -2.0, 2.0);
+        Self::new((0..n_sums).map(row).collect())
+    }
+
+    /// The scores of the token after some whose sum is known.
+    pub fn scores(&self, sum: usize) -> &[f32] {
+        &self.table[sum % self.table.len()]
+    }
+
+    /// What the last layer attends to on average.
+    pub fn attention(sum: usize, source_length: usize) -> Vec<f32> {
+        let mut attention = vec![0.5 / source_length as f32; source_length];
+        attention[sum % source_length] += 0.5;
+        attention
+    }
+
+    /// Adds the tokens to the sums; gives the sums at every position.
+    fn add(&self, batch: &TokenBatch, sums: &mut Sums) -> Vec<i64> {
+        let [batch_size, seq_length] = batch.dims();
+        self.calls.borrow_mut().push([batch_size, seq_length]);
+        let tokens = batch.tokens.to_data().convert::<i64>().try_into_vec::<i64>().unwrap();
+        let mut all = Vec::with_capacity(tokens.len());
+        for (sum, row) in sums.sums.iter_mut().zip(tokens.chunks(seq_length)) {
+            for token in row {
+                *sum += token;
+                all.push(*sum);
+            }
+        }
+        all
+    }
+
+    fn vectors(&self, sums: &[i64], batch: &TokenBatch) -> Tensor<3> {
+        let [batch_size, seq_length] = batch.dims();
+        let vectors: Vec<f32> =
+            sums.iter().flat_map(|sum| self.scores(*sum as usize)).copied().collect();
+        let shape = [batch_size, seq_length, self.vocab_size()];
+        Tensor::from_data(TensorData::new(vectors, shape), &batch.tokens.device())
+    }
 }
 
 /// The sum of each row.
 #[derive(Clone)]
-pub struct Sums(Vec<i64>);
+pub struct Sums {
+    sums: Vec<i64>,
+    /// The length of each source, and of the longest.
+    source_lengths: Vec<usize>,
+    longest: usize,
+    selections: Rc<RefCell<Vec<Vec<usize>>>>,
+}
 
 impl Cache for Sums {
     fn select_rows(self, rows: &[usize]) -> Self {
-        Self(rows.iter().map(|row| self.0[*row]).collect())
+        self.selections.borrow_mut().push(rows.to_vec());
+        Self {
+            sums: rows.iter().map(|row| self.sums[*row]).collect(),
+            source_lengths: rows.iter().map(|row| self.source_lengths[*row]).collect(),
+            ..self
+        }
     }
 }
 
@@ -46,14 +105,14 @@ impl TokenEncoder for SumModel {
     }
 
     fn d_model(&self) -> usize {
-        self.table.len()
+        self.vocab_size()
     }
 }
 
 impl VocabularyHead for SumModel {
     /// Its vectors are the scores.
     fn head_weights(&self) -> HeadWeights {
-        HeadWeights::own(Tensor::eye(self.table.len(), &emberline_backend::test_device()), None)
+        HeadWeights::own(Tensor::eye(self.table[0].len(), &emberline_backend::test_device()), None)
     }
 
     fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
@@ -67,29 +126,121 @@ impl Incremental for SumModel {
     type Cache = Sums;
 
     fn encode_from(&self, batch: &TokenBatch, cache: Option<Sums>) -> (Tensor<3>, Sums) {
-        let [batch_size, seq_length] = batch.dims();
-        self.calls.borrow_mut().push([batch_size, seq_length]);
-        let tokens = batch.tokens.to_data().convert::<i64>().try_into_vec::<i64>().unwrap();
-        let mut sums = cache.map_or(vec![0; batch_size], |cache| cache.0);
-        let mut hidden: Vec<f32> = Vec::new();
-        for (sum, row) in sums.iter_mut().zip(tokens.chunks(seq_length)) {
-            for token in row {
-                *sum += token;
-                hidden.extend(&self.table[*sum as usize % self.table.len()]);
+        let mut sums = cache.unwrap_or_else(|| {
+            let n_rows = batch.dims()[0];
+            let selections = self.selections.clone();
+            Sums { sums: vec![0; n_rows], source_lengths: vec![0; n_rows], longest: 0, selections }
+        });
+        let all = self.add(batch, &mut sums);
+        (self.vectors(&all, batch), sums)
+    }
+}
+
+impl EncoderDecoder for SumModel {
+    type Cache = Sums;
+
+    fn encode(&self, source: &TokenBatch) -> Sums {
+        let [batch_size, longest] = source.dims();
+        let source_lengths = source.lengths.clone().unwrap_or(vec![longest; batch_size]);
+        let tokens = source.tokens.to_data().convert::<i64>().try_into_vec::<i64>().unwrap();
+        let rows = tokens.chunks(longest).zip(&source_lengths);
+        let sums = rows.map(|(row, length)| row[..*length].iter().sum()).collect();
+        Sums { sums, source_lengths, longest, selections: self.selections.clone() }
+    }
+
+    fn decode(&self, target: &TokenBatch, mut cache: Sums) -> (Tensor<3>, Sums) {
+        let all = self.add(target, &mut cache);
+        (self.vectors(&all, target), cache)
+    }
+
+    fn decode_with_attention(
+        &self,
+        target: &TokenBatch,
+        mut cache: Sums,
+    ) -> (Tensor<3>, Vec<Tensor<4>>, Sums) {
+        let all = self.add(target, &mut cache);
+        let [batch_size, seq_length] = target.dims();
+        // The first layer points to the first token, the last has a head that points and one that does not.
+        let layers = [[|_| Some(0), |_| Some(0)], [|sum: i64| Some(sum as usize), |_| None]];
+        let layers = layers.map(|heads| {
+            let mut weights = Vec::new();
+            for (row, sums) in all.chunks(seq_length).enumerate() {
+                for point in heads {
+                    for sum in sums {
+                        let length = cache.source_lengths[row];
+                        let weight = |place: usize| match point(*sum) {
+                            Some(aim) => f32::from(u8::from(place == aim % length)),
+                            None => 1.0 / length as f32,
+                        };
+                        weights.extend(
+                            (0..cache.longest)
+                                .map(|place| if place < length { weight(place) } else { 0.0 }),
+                        );
+                    }
+                }
             }
+            let shape = [batch_size, 2, seq_length, cache.longest];
+            Tensor::from_data(TensorData::new(weights, shape), &target.tokens.device())
+        });
+        (self.vectors(&all, target), layers.to_vec(), cache)
+    }
+}
+
+/// A causal model that keeps nothing of what it read but the tokens, and encodes all of them at every step.
+pub struct Reencoding<'a>(pub &'a SumModel);
+
+#[derive(Clone)]
+pub struct Read(Vec<Vec<u32>>);
+
+impl Cache for Read {
+    fn select_rows(self, rows: &[usize]) -> Self {
+        Self(rows.iter().map(|row| self.0[*row].clone()).collect())
+    }
+}
+
+impl TokenEncoder for Reencoding<'_> {
+    fn encode(&self, batch: &TokenBatch) -> Tensor<3> {
+        TokenEncoder::encode(self.0, batch)
+    }
+
+    fn d_model(&self) -> usize {
+        self.0.d_model()
+    }
+}
+
+impl VocabularyHead for Reencoding<'_> {
+    fn head_weights(&self) -> HeadWeights {
+        self.0.head_weights()
+    }
+}
+
+impl Causal for Reencoding<'_> {}
+
+impl Incremental for Reencoding<'_> {
+    type Cache = Read;
+
+    fn encode_from(&self, batch: &TokenBatch, cache: Option<Read>) -> (Tensor<3>, Read) {
+        let [batch_size, seq_length] = batch.dims();
+        let mut rows = cache.map_or(vec![Vec::new(); batch_size], |cache| cache.0);
+        let tokens = batch.tokens.to_data().convert::<i64>().try_into_vec::<i64>().unwrap();
+        for (row, new) in rows.iter_mut().zip(tokens.chunks(seq_length)) {
+            row.extend(new.iter().map(|token| *token as u32));
         }
-        let shape = [batch_size, seq_length, self.table.len()];
-        (Tensor::from_data(TensorData::new(hidden, shape), &batch.tokens.device()), Sums(sums))
+        let device: Device = batch.tokens.device();
+        let all: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let hidden = self.encode(&TokenBatch::from_rows(&all, &device));
+        (hidden.narrow(1, all[0].len() - seq_length, seq_length), Read(rows))
     }
 }
 
 #[test]
-fn the_test_model_obeys_the_laws() {
-    use emberline_core::{Stream, laws};
+fn the_test_models_obey_the_laws() {
+    use emberline_core::laws;
     let device = emberline_backend::test_device();
-    let row = |sum| Stream::new(1).at(sum).uniforms(5, -1.0, 1.0);
-    let model = SumModel::new((0..5).map(row).collect());
+    let model = SumModel::random(1, 7, 5);
     laws::causal(&model, &device);
     laws::incremental(&model, &device);
     laws::rows_are_independent(&model, &device);
+    laws::encoder_decoder(&model, 6, &device);
+    laws::incremental(&Reencoding(&model), &device);
 }

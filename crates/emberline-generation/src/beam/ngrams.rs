@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn a_new_or_short_text_repeats_nothing() {
-        assert_eq!(tokens(&[1, 2, 3], 2), []);
-        assert_eq!(tokens(&[1], 4), []);
+        assert!(tokens(&[1, 2, 3], 2).is_empty());
+        assert!(tokens(&[1], 4).is_empty());
     }
 }

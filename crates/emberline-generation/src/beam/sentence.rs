@@ -2,10 +2,11 @@
 
 use std::mem;
 
-use super::candidates::{Candidate, Candidates, log_sum_exp};
+use super::candidates::{Candidate, Candidates};
 use super::config::{BeamConfig, EarlyStopping};
 use super::ngrams;
 use crate::error::GenerationError;
+use crate::log_sum_exp::log_sum_exp;
 
 /// A complete hypothesis.
 #[derive(Clone, Debug, PartialEq)]
