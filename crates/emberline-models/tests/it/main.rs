@@ -1,5 +1,7 @@
 //! The models against the torch modules that `tests/fixtures/recurrent_heads.py` writes down.
 
+mod translators;
+
 use std::path::PathBuf;
 
 use burn::module::Module;
