@@ -3,6 +3,7 @@
 mod datasets;
 mod labelled;
 mod one_hot;
+mod parallel;
 mod tokenizers;
 
 use std::path::PathBuf;
