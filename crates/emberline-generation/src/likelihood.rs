@@ -174,7 +174,6 @@ mod tests {
         let found = target_log_probabilities(&model(), &sources, 1, &targets, 8, &device).unwrap();
         let third = 1.0 / 3.0;
         assert_close(&found, &[&[0.625, third, 0.125], &[0.25, 0.25], &[]]);
-        // Its sum is 0 + 1 + 2, and with the 1 after it 1 again.
         let error = target_log_probabilities(&model(), &[&[1]], 1, &[&[1, 3]], 8, &device);
         assert_eq!(
             error.unwrap_err().to_string(),

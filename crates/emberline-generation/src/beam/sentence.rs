@@ -108,7 +108,7 @@ impl Sentence {
             return Vec::new();
         }
         let length = beams[0].tokens.len() - self.n_first + 1;
-        let mut going_on = Vec::with_capacity(config.beam_size);
+        let mut going_on = Vec::with_capacity(config.beam_size.min(candidates.len()));
         for (rank, candidate) in candidates.iter().enumerate() {
             let is_stopped = config.stop_tokens.contains(&candidate.token);
             let is_complete = is_stopped || length == self.limit;
