@@ -2,7 +2,7 @@
 //! "Prediction and Entropy of Printed English").
 
 use burn::tensor::{Int, Tensor};
-use emberline_backend::cross_entropy;
+use emberline_backend::{CrossEntropyOptions, linear_cross_entropy};
 use emberline_core::{Carry, Causal, Count, Incremental, LanguageModel, Loss, Stream, TokenBatch};
 use emberline_training::Objective;
 
@@ -83,8 +83,10 @@ impl NextTokenBatch {
         assert_eq!(self.targets.dims(), [batch_size, seq_length], "one target for each token");
         assert!(self.tokens.lengths.is_none(), "the rows of a batch of next tokens are full");
         let n_tokens = batch_size * seq_length;
-        let logits = model.head(hidden.reshape([n_tokens, d_model])); // [n_tokens, vocab_size]
-        Loss::single(TERM, cross_entropy(logits, self.targets.clone().reshape([n_tokens])))
+        let (hidden, targets) =
+            (hidden.reshape([n_tokens, d_model]), self.targets.clone().reshape([n_tokens]));
+        let options = CrossEntropyOptions::default();
+        Loss::single(TERM, linear_cross_entropy(hidden, model.head_weights(), targets, options))
     }
 }
 
