@@ -1,5 +1,6 @@
 //! The models against the torch modules that `tests/fixtures/recurrent_heads.py` writes down.
 
+mod transformer;
 mod translators;
 
 use std::path::PathBuf;
