@@ -1,16 +1,28 @@
-//! Predictions of models with the head of a task, and how right they are.
+//! Predictions of models with the head of a task, and how right they and translations are.
 //!
 //! Nothing here names a model: predictions are those of any [`TaskModel`](emberline_core::TaskModel), and the
-//! scores need no model at all.
+//! scores need no model at all. Every score comes from counts, which add up over segments and corpora.
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod bleu;
+mod bleu_tokenizer;
+mod chrf;
 mod confusion;
+mod error;
+mod error_rate;
+mod ngrams;
 mod predict;
 mod scores;
+mod segments;
 mod spans;
 
+pub use bleu::{Bleu, BleuCounts, BleuScore, BleuSmoothing, MAX_ORDER};
+pub use bleu_tokenizer::BleuTokenizer;
+pub use chrf::{Chrf, ChrfCounts, ChrfScore};
 pub use confusion::ConfusionMatrix;
+pub use error::EvaluationError;
+pub use error_rate::ErrorRates;
 pub use predict::{predict_rows, predict_tokens};
 pub use scores::Scores;
 pub use spans::{Span, SpanScores, spans};

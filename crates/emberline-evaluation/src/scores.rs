@@ -1,6 +1,8 @@
 //! Precision, recall and F1.
 
-/// How many items there are, how many were found, and how many of these are right: of a class, or of spans.
+use std::ops::Add;
+
+/// How many items there are, how many were found, and how many of these are right: of a class, of spans, or of n-grams.
 ///
 /// A ratio of nothing to nothing is 0, as conlleval and scikit-learn have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +13,18 @@ pub struct Scores {
     pub predicted: u64,
     /// The items that were predicted and are there.
     pub correct: u64,
+}
+
+impl Add for Scores {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            expected: self.expected + other.expected,
+            predicted: self.predicted + other.predicted,
+            correct: self.correct + other.correct,
+        }
+    }
 }
 
 impl Scores {

@@ -77,11 +77,7 @@ impl SpanScores {
 
     /// The scores of all spans together.
     pub fn overall(&self) -> Scores {
-        self.by_kind.values().fold(Scores::default(), |all, scores| Scores {
-            expected: all.expected + scores.expected,
-            predicted: all.predicted + scores.predicted,
-            correct: all.correct + scores.correct,
-        })
+        self.by_kind.values().fold(Scores::default(), |all, scores| all + *scores)
     }
 
     /// The scores of each kind of span.
