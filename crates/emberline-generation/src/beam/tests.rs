@@ -156,17 +156,21 @@ fn a_beam_as_wide_as_the_space_finds_all_there_is() {
         let model = SumModel::random(seed, 13, 3);
         for scoring in SCORINGS {
             for (min_new_tokens, no_repeat_ngram_size) in [(0, None), (2, None), (1, Some(2))] {
-                let config = BeamConfig {
-                    n_best: 81,
-                    scoring,
-                    min_new_tokens,
-                    max_new_tokens: 4,
-                    no_repeat_ngram_size,
-                    ..config(81)
-                };
-                let expected = exhaustive(&model, &source, &config);
-                let [found] = &search_target(&model, &[&source], &config)[..] else { panic!() };
-                assert_same(found, &expected, &format!("{config:?}"));
+                // The search for one of them stops early.
+                for n_best in [1, 81] {
+                    let config = BeamConfig {
+                        n_best,
+                        scoring,
+                        min_new_tokens,
+                        max_new_tokens: 4,
+                        no_repeat_ngram_size,
+                        ..config(81)
+                    };
+                    let mut expected = exhaustive(&model, &source, &config);
+                    expected.truncate(n_best);
+                    let found = search_target(&model, &[&source], &config).remove(0);
+                    assert_same(&found, &expected, &format!("{config:?}"));
+                }
             }
         }
     }
