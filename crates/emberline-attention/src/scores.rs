@@ -11,7 +11,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use emberline_backend::{Linear, LinearConfig};
+use emberline_backend::{Linear, LinearConfig, additive_scores};
 use emberline_core::{Cache, Stream, mask};
 use serde::{Deserialize, Serialize};
 
@@ -158,7 +158,7 @@ impl Score {
     /// Of keys as a memory keeps them.
     fn scores(&self, query: Tensor<3>, keys: Tensor<3>) -> Tensor<3> {
         let [batch_size, target_length, _] = query.dims();
-        let [_, source_length, d] = keys.dims();
+        let [_, _, d] = keys.dims();
         let query = match &self.query {
             Some(matrix) => matrix.forward(query),
             None if self.kind == ScoreKind::Cosine => direction(query),
@@ -170,11 +170,10 @@ impl Score {
             "queries beside keys {:?}",
             keys.dims()
         );
-        let Some(vector) = &self.vector else { return query.matmul(keys.transpose()) };
-        let both = (query.unsqueeze_dim::<4>(2) + keys.unsqueeze_dim(1)).tanh(); // [batch_size, target_length, source_length, d]
-        let scores = both.reshape([batch_size * target_length * source_length, d]);
-        let scores = scores.matmul(vector.val().unsqueeze_dim::<2>(1));
-        scores.reshape([batch_size, target_length, source_length])
+        match &self.vector {
+            Some(vector) => additive_scores(query, keys, vector.val()),
+            None => query.matmul(keys.transpose()),
+        }
     }
 }
 
@@ -197,6 +196,7 @@ fn direction(vectors: Tensor<3>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Int;
+    use emberline_backend::attention::{AttentionOptions, Visibility, attention};
     use emberline_backend::test_device;
 
     use super::*;
@@ -243,6 +243,22 @@ mod tests {
         let of = |kind| of_pair(&score(kind), query, key);
         close(&[of(ScoreKind::Dot), of(ScoreKind::ScaledDot)], &[11.0, 5.5]);
         close(&[of(ScoreKind::Cosine)], &[11.0 / 15.0]);
+    }
+
+    #[test]
+    fn dot_scores_are_attention_with_one_head_scaled_or_not() {
+        let (query, keys, values) =
+            (numbers(2, [2, 3, 4]), numbers(3, [2, 5, 4]), numbers(4, [2, 5, 3]));
+        for (kind, scale) in [(ScoreKind::Dot, Some(1.0)), (ScoreKind::ScaledDot, None)] {
+            let score = score(kind);
+            let memory = score.memory(keys.clone(), values.clone(), Some(&[5, 2]));
+            let (found, _) = score.attend(query.clone(), &memory);
+            let [query, keys, values] =
+                [&query, &keys, &values].map(|tensor| tensor.clone().unsqueeze_dim(1));
+            let visibility = Visibility::lengths(&[5, 2]);
+            let options = AttentionOptions { scale, visibility, ..AttentionOptions::default() };
+            close(&list(found), &list(attention(query, keys, values, options)));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 #![recursion_limit = "256"]
 
 mod adamw;
+mod additive_scores;
 pub mod attention;
 mod cross_entropy;
 pub mod device;
@@ -30,6 +31,7 @@ mod square_sum;
 mod testing;
 
 pub use adamw::{AdamWStep, adamw_step};
+pub use additive_scores::additive_scores;
 pub use cross_entropy::cross_entropy;
 pub use device::{DeviceError, DeviceName, test_device};
 pub use dropout::Dropout;

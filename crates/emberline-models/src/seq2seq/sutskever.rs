@@ -202,6 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn teacher_forcing_a_whole_target_is_feeding_it_step_by_step() {
+        let device = test_device();
+        let model = config().init(Stream::new(1), &device);
+        let source = TokenBatch::padded(&[&[1, 2, 3], &[4]], &device);
+        let target = Tensor::from_data([[5, 6, 7], [8, 9, 10]], &device);
+        let (whole, _) = model.decode(&TokenBatch::new(target.clone()), model.encode(&source));
+        let mut cache = model.encode(&source);
+        for position in 0..3 {
+            let token = TokenBatch::new(target.clone().narrow(1, position, 1));
+            let (step, next) = model.decode(&token, cache);
+            let difference: f32 =
+                (whole.clone().narrow(1, position, 1) - step).abs().max().into_scalar();
+            assert!(difference < 1e-6, "position {position} differs by {difference}");
+            cache = next;
+        }
+    }
+
+    #[test]
     fn a_source_is_turned_around_inside_its_real_length() {
         let reversed = config().init(Stream::new(1), &test_device());
         let forward = Sutskever { reversed_source: false, ..reversed.clone() };
