@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod bad_lines;
 mod corpus;
 pub mod datasets;
 mod error;
@@ -16,13 +17,14 @@ mod translation_tokenizer;
 mod vocabulary;
 mod windows;
 
+pub use bad_lines::BadLines;
 pub use corpus::{Corpus, SplitFractions, Splits};
 pub use error::TextError;
 pub use examples::{Example, length_batches};
 pub use labelled::{FirstLine, LabelledText, LabelledTexts};
 pub use one_hot::one_hot;
 pub use pairs::{BatchSize, EncodedPairs, TokenPair};
-pub use parallel::{BadLines, Column, Pair, PairColumns, ParallelCorpus};
+pub use parallel::{Column, Pair, PairColumns, ParallelCorpus};
 pub use sequence_tasks::{SequenceTask, SequenceTaskConfig};
 pub use streaming::DecodeStream;
 pub use tagged::{Separator, TaggedSentence, TaggedSentences};

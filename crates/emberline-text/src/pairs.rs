@@ -1,10 +1,13 @@
-//! Pairs of rows of ids, and the batches of about equal length that they are trained in.
+//! Texts with their translations as ids, and the batches of about equal length that they are trained in.
 
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::bad_lines::{BadLines, Sieve};
 use crate::error::TextError;
 use crate::examples::length_batches;
+use crate::parallel::{Pair, ParallelCorpus};
+use crate::translation_tokenizer::TranslationTokenizer;
 
 /// A source and its target as ids, each with the token for its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,59 @@ pub struct EncodedPairs {
     pub pairs: Vec<TokenPair>,
     /// What was wrong with each that was left out.
     pub skipped: Vec<String>,
+}
+
+impl ParallelCorpus {
+    /// The pairs as ids, each side with the token for its end. A side of more than `max_tokens`, that token included,
+    /// is a bad line.
+    ///
+    /// # Errors
+    /// [`TextError::TooLong`], and [`TextError::EmptyColumn`] where a side has no token, with the line;
+    /// [`TextError::NoExample`] if every line was skipped; those of [`TranslationTokenizer::encode`].
+    pub fn encode(
+        &self,
+        source: &TranslationTokenizer,
+        target: &TranslationTokenizer,
+        max_tokens: Option<usize>,
+        bad_lines: BadLines,
+    ) -> Result<EncodedPairs, TextError> {
+        let mut sieve = Sieve::new(bad_lines);
+        for Pair { source: text, target: translation, line } in self.pairs() {
+            let side = |tokenizer: &TranslationTokenizer, text, column| {
+                self.encode_side(tokenizer, text, column, *line, max_tokens)
+            };
+            let pair = side(source, text, "source").and_then(|source| {
+                Ok(TokenPair { source, target: side(target, translation, "target")? })
+            });
+            sieve.add(pair)?;
+        }
+        if sieve.kept.is_empty() {
+            return Err(TextError::NoExample { name: self.name().to_string() });
+        }
+        Ok(EncodedPairs { pairs: sieve.kept, skipped: sieve.skipped })
+    }
+
+    fn encode_side(
+        &self,
+        tokenizer: &TranslationTokenizer,
+        text: &str,
+        column: &'static str,
+        line: usize,
+        max_tokens: Option<usize>,
+    ) -> Result<Vec<u32>, TextError> {
+        let name = || self.name().to_string();
+        let ids = tokenizer.encode(text).map_err(|error| match error {
+            TextError::NoToken { .. } => TextError::EmptyColumn { name: name(), line, column },
+            other => other,
+        })?;
+        match max_tokens {
+            Some(max_tokens) if ids.len() > max_tokens => {
+                let tokens = ids.len();
+                Err(TextError::TooLong { name: name(), line, column, tokens, max_tokens })
+            }
+            _ => Ok(ids),
+        }
+    }
 }
 
 /// How large a batch of pairs is.
@@ -104,6 +160,7 @@ fn token_batches(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translation_tokenizer::TranslationTokens;
 
     /// The lengths of 1000 pairs: sources between 1 and 40, targets within 5 of them.
     fn lengths() -> Vec<[usize; 2]> {
@@ -195,5 +252,31 @@ mod tests {
         let one = BatchSize::Tokens(7).batches(&[[3, 2], [4, 7]], Stream::new(0)).unwrap();
         assert_eq!(one.len(), 2);
         assert!(BatchSize::Tokens(7).batches(&[], Stream::new(0)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_sentence_longer_than_allowed_is_an_error_at_its_line_or_is_skipped() {
+        let lines = (1..).zip([("a b", "b"), ("a b c", "b"), ("a", "b b b")]);
+        let pair = |(line, (source, target)): (usize, (&str, &str))| Pair {
+            source: source.into(),
+            target: target.into(),
+            line,
+        };
+        let corpus = ParallelCorpus::new("a.tsv", lines.map(pair).collect()).unwrap();
+        let tokenizer =
+            TranslationTokenizer::learn(&TranslationTokens::Symbols, corpus.sources()).unwrap();
+        let encode =
+            |max_tokens, bad_lines| corpus.encode(&tokenizer, &tokenizer, max_tokens, bad_lines);
+        let error = encode(Some(3), BadLines::Refuse).unwrap_err().to_string();
+        let expected = "a.tsv:2: the source has 4 tokens, but at most 3 are allowed";
+        assert_eq!(error, expected);
+        let encoded = encode(Some(3), BadLines::Skip).unwrap();
+        assert_eq!(encoded.pairs, [TokenPair { source: vec![3, 4, 1], target: vec![4, 1] }]);
+        assert_eq!(encoded.skipped.len(), 2);
+        assert!(encoded.skipped[1].contains("a.tsv:3: the target has 4 tokens"));
+        assert_eq!(encode(Some(4), BadLines::Refuse).unwrap().pairs.len(), 3);
+        assert_eq!(encode(None, BadLines::Refuse).unwrap().pairs.len(), 3);
+        let error = encode(Some(1), BadLines::Skip).unwrap_err().to_string();
+        assert_eq!(error, "a.tsv has no example");
     }
 }

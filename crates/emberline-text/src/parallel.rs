@@ -5,22 +5,10 @@ use std::path::Path;
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::bad_lines::{BadLines, Sieve};
 use crate::corpus::{Corpus, SplitFractions};
 use crate::error::TextError;
 use crate::labelled::{FirstLine, check_filled, lines};
-use crate::pairs::{EncodedPairs, TokenPair};
-use crate::translation_tokenizer::TranslationTokenizer;
-
-/// What becomes of a line that is no pair of texts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BadLines {
-    /// It is an error.
-    #[default]
-    Refuse,
-    /// It is left out, and kept as a complaint.
-    Skip,
-}
 
 /// A column of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,57 +191,6 @@ impl ParallelCorpus {
         }
         Ok(parts)
     }
-
-    /// The pairs as ids, each side with the token for its end. A side of more than `max_tokens`, that token included,
-    /// is a bad line.
-    ///
-    /// # Errors
-    /// [`TextError::TooLong`], and [`TextError::EmptyColumn`] where a side has no token, with the line;
-    /// [`TextError::NoExample`] if every line was skipped; those of [`TranslationTokenizer::encode`].
-    pub fn encode(
-        &self,
-        source: &TranslationTokenizer,
-        target: &TranslationTokenizer,
-        max_tokens: Option<usize>,
-        bad_lines: BadLines,
-    ) -> Result<EncodedPairs, TextError> {
-        let mut sieve = Sieve::new(bad_lines);
-        for Pair { source: text, target: translation, line } in &self.pairs {
-            let side = |tokenizer: &TranslationTokenizer, text, column| {
-                self.encode_side(tokenizer, text, column, *line, max_tokens)
-            };
-            let pair = side(source, text, "source").and_then(|source| {
-                Ok(TokenPair { source, target: side(target, translation, "target")? })
-            });
-            sieve.add(pair)?;
-        }
-        if sieve.kept.is_empty() {
-            return Err(TextError::NoExample { name: self.name.clone() });
-        }
-        Ok(EncodedPairs { pairs: sieve.kept, skipped: sieve.skipped })
-    }
-
-    fn encode_side(
-        &self,
-        tokenizer: &TranslationTokenizer,
-        text: &str,
-        column: &'static str,
-        line: usize,
-        max_tokens: Option<usize>,
-    ) -> Result<Vec<u32>, TextError> {
-        let name = || self.name.clone();
-        let ids = tokenizer.encode(text).map_err(|error| match error {
-            TextError::NoToken { .. } => TextError::EmptyColumn { name: name(), line, column },
-            other => other,
-        })?;
-        match max_tokens {
-            Some(max_tokens) if ids.len() > max_tokens => {
-                let tokens = ids.len();
-                Err(TextError::TooLong { name: name(), line, column, tokens, max_tokens })
-            }
-            _ => Ok(ids),
-        }
-    }
 }
 
 impl Column {
@@ -280,32 +217,9 @@ impl Column {
     }
 }
 
-/// Keeps what is good of the lines of a file, and what is to be said of the others.
-struct Sieve<T> {
-    bad_lines: BadLines,
-    kept: Vec<T>,
-    skipped: Vec<String>,
-}
-
-impl<T> Sieve<T> {
-    fn new(bad_lines: BadLines) -> Self {
-        Self { bad_lines, kept: Vec::new(), skipped: Vec::new() }
-    }
-
-    fn add(&mut self, line: Result<T, TextError>) -> Result<(), TextError> {
-        match (line, self.bad_lines) {
-            (Ok(good), _) => self.kept.push(good),
-            (Err(error), BadLines::Skip) => self.skipped.push(error.to_string()),
-            (Err(error), BadLines::Refuse) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translation_tokenizer::TranslationTokens;
 
     fn align(source: &str, target: &str, bad_lines: BadLines) -> Result<ParallelCorpus, TextError> {
         let (source, target) = (Corpus::new("a.en", source)?, Corpus::new("a.de", target)?);
@@ -422,25 +336,5 @@ mod tests {
         }
         assert_eq!(parts, corpus.split(fractions, Stream::new(1)).unwrap());
         assert!(corpus.split(SplitFractions { train: 2.0, ..fractions }, Stream::new(1)).is_err());
-    }
-
-    #[test]
-    fn a_sentence_longer_than_allowed_is_an_error_at_its_line_or_is_skipped() {
-        let corpus = align("a b\na b c\na\n", "b\nb\nb b b\n", BadLines::Refuse).unwrap();
-        let tokenizer =
-            TranslationTokenizer::learn(&TranslationTokens::Symbols, corpus.sources()).unwrap();
-        let encode =
-            |max_tokens, bad_lines| corpus.encode(&tokenizer, &tokenizer, max_tokens, bad_lines);
-        let error = encode(Some(3), BadLines::Refuse).unwrap_err().to_string();
-        let expected = "a.en and a.de:2: the source has 4 tokens, but at most 3 are allowed";
-        assert_eq!(error, expected);
-        let encoded = encode(Some(3), BadLines::Skip).unwrap();
-        assert_eq!(encoded.pairs, [TokenPair { source: vec![3, 4, 1], target: vec![4, 1] }]);
-        assert_eq!(encoded.skipped.len(), 2);
-        assert!(encoded.skipped[1].contains("a.de:3: the target has 4 tokens"));
-        assert_eq!(encode(Some(4), BadLines::Refuse).unwrap().pairs.len(), 3);
-        assert_eq!(encode(None, BadLines::Refuse).unwrap().pairs.len(), 3);
-        let error = encode(Some(1), BadLines::Skip).unwrap_err().to_string();
-        assert_eq!(error, "a.en and a.de has no example");
     }
 }
