@@ -184,14 +184,14 @@ impl Bleu {
             .map(Vec::len)
             .min_by_key(|length| (length.abs_diff(hypothesis.len()), *length))
             .expect("a segment has a reference");
-        let found = |order| ngrams(&hypothesis, order + 1);
         BleuCounts {
             hypothesis_length: hypothesis.len() as u64,
             reference_length: nearest as u64,
-            correct: std::array::from_fn(|order| {
-                n_matches(&found(order), &in_any(&references, order + 1))
+            correct: std::array::from_fn(|shorter| {
+                let order = shorter + 1;
+                n_matches(&ngrams(&hypothesis, order), &in_any(&references, order))
             }),
-            total: std::array::from_fn(|order| found(order).values().sum()),
+            total: std::array::from_fn(|shorter| hypothesis.len().saturating_sub(shorter) as u64),
             n_references: Some(references.len()),
         }
     }
@@ -219,8 +219,8 @@ impl Bleu {
         }
         let mut share_of_match = 1.0;
         for order in 0..MAX_ORDER {
-            let added = self.smoothing == BleuSmoothing::AddK && order > 0;
-            let added = f64::from(u8::from(added));
+            let is_added_to = self.smoothing == BleuSmoothing::AddK && order > 0;
+            let added = if is_added_to { 1.0 } else { 0.0 };
             let correct = counts.correct[order] as f64 + added;
             let total = counts.total[order] as f64 + added;
             if total == 0.0 {
