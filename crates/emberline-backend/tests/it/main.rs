@@ -1,0 +1,3 @@
+//! The operations against the numbers of torch.
+
+mod cross_entropy;
