@@ -49,13 +49,28 @@ impl Stream {
     }
 
     fn block(self, counter: u64, domain: Domain) -> [u32; 4] {
-        philox([low(counter), high(counter), 0, domain as u32], [low(self.key), high(self.key)])
+        self.blocks([counter], domain).map(|[word]| word)
+    }
+
+    #[inline(always)]
+    fn blocks<const N: usize>(self, counters: [u64; N], domain: Domain) -> [[u32; N]; 4] {
+        let counters = [counters.map(low), counters.map(high), [0; N], [domain as u32; N]];
+        philox(counters, [low(self.key), high(self.key)])
     }
 
     /// 64 random bits.
     pub fn bits(self, index: u64) -> u64 {
         let [a, b, c, d] = self.block(index / 2, Domain::Draw);
         if index.is_multiple_of(2) { join(a, b) } else { join(c, d) }
+    }
+
+    /// The numbers of [`bits`](Self::bits) at `2 · first`, `2 · first + 1` and on, in pairs: made side by side, in
+    /// vector code of the function that this is inlined into.
+    #[inline(always)]
+    pub fn bit_pairs<const N: usize>(self, first: u64) -> [[u64; 2]; N] {
+        let counters: [u64; N] = std::array::from_fn(|lane| first + lane as u64);
+        let [a, b, c, d] = self.blocks(counters, Domain::Draw);
+        std::array::from_fn(|lane| [join(a[lane], b[lane]), join(c[lane], d[lane])])
     }
 
     /// A number in `[0, 1)`, a multiple of 2⁻⁵³.
@@ -82,12 +97,11 @@ impl Stream {
         if index.is_multiple_of(2) { radius * angle.cos() } else { radius * angle.sin() }
     }
 
-    /// The numbers of [`uniform`](Self::uniform) at 0, 1, 2, …; a block of the generator gives two.
+    /// The numbers of [`uniform`](Self::uniform) at 0, 1, 2, …, several of which are made at once.
     pub fn uniform_sequence(self) -> impl Iterator<Item = f64> {
-        (0..).flat_map(move |counter| {
-            let [a, b, c, d] = self.block(counter, Domain::Draw);
-            [unit(join(a, b)), unit(join(c, d))]
-        })
+        const PAIRS: usize = 8;
+        let pairs = (0..).step_by(PAIRS).flat_map(move |first| self.bit_pairs::<PAIRS>(first));
+        pairs.flatten().map(unit)
     }
 
     /// `count` numbers in `[low, high)`.
@@ -111,18 +125,22 @@ impl Stream {
     }
 }
 
+#[inline(always)]
 fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
+#[inline(always)]
 fn low(word: u64) -> u32 {
     word as u32
 }
 
+#[inline(always)]
 fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
+#[inline(always)]
 fn join(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
@@ -133,19 +151,22 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+/// N blocks, word by word.
+#[inline(always)]
+fn philox<const N: usize>(mut counters: [[u32; N]; 4], mut key: [u32; 2]) -> [[u32; N]; 4] {
     for _ in 0..10 {
-        let first = u64::from(counter[0]) * 0xD251_1F53;
-        let second = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            high(second) ^ counter[1] ^ key[0],
-            low(second),
-            high(first) ^ counter[3] ^ key[1],
-            low(first),
-        ];
+        for lane in 0..N {
+            let [a, b, c, d] = counters.map(|word| word[lane]);
+            let first = u64::from(a) * 0xD251_1F53;
+            let second = u64::from(c) * 0xCD9E_8D57;
+            counters[0][lane] = high(second) ^ b ^ key[0];
+            counters[1][lane] = low(second);
+            counters[2][lane] = high(first) ^ d ^ key[1];
+            counters[3][lane] = low(first);
+        }
         key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
-    counter
+    counters
 }
 
 #[cfg(test)]
@@ -155,6 +176,7 @@ mod tests {
     /// The known answers that the authors publish with Random123 (kat_vectors, philox4x32 10).
     #[test]
     fn philox_gives_the_published_known_answers() {
+        let philox = |counter: [u32; 4], key| philox(counter.map(|word| [word]), key).map(|[w]| w);
         assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
         assert_eq!(
             philox([u32::MAX; 4], [u32::MAX; 2]),
@@ -188,8 +210,11 @@ mod tests {
     #[test]
     fn a_sequence_gives_the_numbers_at_its_indices() {
         let stream = Stream::new(4);
-        for (index, number) in stream.uniform_sequence().take(5).enumerate() {
+        for (index, number) in stream.uniform_sequence().take(37).enumerate() {
             assert_eq!(number, stream.uniform(index as u64));
+        }
+        for (index, bits) in stream.bit_pairs::<3>(5).into_iter().flatten().enumerate() {
+            assert_eq!(bits, stream.bits(10 + index as u64));
         }
     }
 
