@@ -116,20 +116,28 @@ impl Data for TranslationBatches {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Int, Tensor};
-    use emberline_backend::test_device;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use burn::tensor::{Int, Tensor, TensorData};
+    use emberline_backend::{LabelSmoothing, test_device};
+    use emberline_checkpoint::{Stored, Weights, load_tensors, load_weights, save_weights};
+    use emberline_training::{
+        Event, ModelFiles, Observer, Outcome, Trainer, TrainingConfig, latest_checkpoint,
+    };
 
     use super::*;
+    use crate::tiny_translator::{TinyTranslator, pairs};
+    use crate::translation::Translation;
 
     /// The pair of a number: both sides are that number, between 1 and 7 times and once more.
-    fn pairs(numbers: std::ops::Range<u32>) -> Vec<TokenPair> {
+    fn numbered(numbers: std::ops::Range<u32>) -> Vec<TokenPair> {
         let row = |number: u32, more: usize| vec![number; number as usize % 7 + more];
         numbers.map(|n| TokenPair { source: row(n, 1), target: row(n, 2) }).collect()
     }
 
     fn batches(size: BatchSize) -> TranslationBatches {
         let device = test_device().autodiff();
-        let (training, validation) = (pairs(1..41), pairs(41..46));
+        let (training, validation) = (numbered(1..41), numbered(41..46));
         TranslationBatches::new(training, validation, size, 0, Stream::new(1), &device).unwrap()
     }
 
@@ -202,9 +210,75 @@ mod tests {
                 .to_string()
         };
         let size = BatchSize::Tokens(8);
-        assert_eq!(error(vec![], pairs(1..2), size), "the training part has no example");
-        assert_eq!(error(pairs(1..2), vec![], size), "the validation part has no example");
+        assert_eq!(error(vec![], numbered(1..2), size), "the training part has no example");
+        assert_eq!(error(numbered(1..2), vec![], size), "the validation part has no example");
         let expected = "a pair of 7 and 8 tokens does not fit into a batch of 7";
-        assert_eq!(error(pairs(1..7), pairs(1..2), BatchSize::Tokens(7)), expected);
+        assert_eq!(error(numbered(1..7), numbered(1..2), BatchSize::Tokens(7)), expected);
+    }
+
+    /// Sets the interrupt after two updates.
+    struct Stop<'a>(&'a AtomicBool);
+
+    impl Observer for Stop<'_> {
+        fn observe(&mut self, event: &Event<'_>) {
+            if matches!(event, Event::Updated { step: 2, .. }) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The weights after a run of seven updates, which may be stopped after two and resumed.
+    fn weights_of_a_run(is_interrupted: bool) -> Vec<(String, TensorData)> {
+        let config: TrainingConfig = serde_json::from_value(serde_json::json!({
+            "steps": 7, "seed": 1,
+            "optimizer": { "name": "adam", "beta_2": 0.98, "epsilon": 1e-9 },
+            "schedule": { "name": "noam", "d_model": 4, "warmup_steps": 4 },
+            "log_every": 1, "evaluate_every": 7, "checkpoint_every": 7, "keep_checkpoints": 1
+        }))
+        .unwrap();
+        let device = test_device().autodiff();
+        let (training, validation) = ([pairs(), pairs(), pairs()].concat(), pairs().to_vec());
+        let size = BatchSize::Tokens(16);
+        let data = TranslationBatches::new(training, validation, size, 0, Stream::new(1), &device)
+            .unwrap();
+        let schedule = ScheduledSampling::InverseSigmoid { constant: 2.0 };
+        let data = data.with_scheduled_sampling(schedule);
+        let objective = Translation { smoothing: Some(LabelSmoothing::Uniform(0.1)) };
+        let directory = tempfile::tempdir().unwrap();
+        let train = |observer: &mut dyn Observer, interrupt: &AtomicBool| {
+            let trainer = Trainer {
+                config: &config,
+                objective: &objective,
+                data: &data,
+                optimizer: None,
+                device: &device,
+                directory: directory.path(),
+                files: ModelFiles {
+                    save: &|model, folder| save_weights(model, folder.join(FILE), &Stored::same),
+                    load: &|model, folder| {
+                        load_weights(model, &Weights::open(folder)?, &Stored::same)
+                    },
+                },
+                identity: &serde_json::Value::Null,
+                observer,
+                interrupt,
+            };
+            trainer.resume(TinyTranslator::new(1.0, &device)).unwrap()
+        };
+        let interrupt = AtomicBool::new(false);
+        if is_interrupted {
+            assert_eq!(train(&mut Stop(&interrupt), &interrupt).step, 2);
+            interrupt.store(false, Ordering::Relaxed);
+        }
+        let trained = train(&mut (), &interrupt);
+        assert_eq!((trained.outcome, trained.step), (Outcome::Finished, 7));
+        load_tensors(latest_checkpoint(directory.path()).unwrap().unwrap().join(FILE)).unwrap()
+    }
+
+    const FILE: &str = "model.safetensors";
+
+    #[test]
+    fn a_run_that_was_interrupted_goes_on_bit_for_bit_while_the_model_reads_its_own_tokens() {
+        assert_eq!(weights_of_a_run(true), weights_of_a_run(false));
     }
 }
