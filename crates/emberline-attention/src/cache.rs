@@ -62,6 +62,24 @@ impl KeyValueCache {
         (held(key), held(value))
     }
 
+    /// Keys and values for queries of the last `n_queries` tokens, and which of them those see: everything up to
+    /// themselves.
+    ///
+    /// A single token attends to the room as it is, of which it sees what is filled. What is held is no whole tensor,
+    /// and would be copied.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn for_last(&self, n_queries: usize) -> (Tensor<4>, Tensor<4>, Visibility) {
+        if n_queries > 1 {
+            let (key, value) = self.keys_values();
+            return (key, value, Visibility::causal());
+        }
+        let [key, value] = self.room.clone().expect("a cache of at least one token");
+        let keys = Some(vec![0..self.length; key.dims()[0]]);
+        (key, value, Visibility { keys, ..Visibility::default() })
+    }
+
     /// Forgets all tokens after the first `length`.
     ///
     /// # Panics

@@ -1,7 +1,4 @@
-//! Attention and what stands around it in a model: heads, caches of keys and values, positions, feed-forward
-//! layers, normalisations.
-//!
-//! A block of a model, the order of these, is the signature of the model, and written in each again.
+#![doc = include_str!("../README.md")]
 
 pub mod cache;
 pub mod feed_forward;

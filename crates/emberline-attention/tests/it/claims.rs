@@ -66,7 +66,7 @@ fn d_k_is_the_width_of_a_head_and_not_of_the_words() {
 
 #[test]
 fn products_of_independent_queries_and_keys_have_the_variance_d_k() {
-    let (d_key, n) = (64, 20_000);
+    let (d_key, n) = (64, 2_000);
     let numbers = |name: &str| Stream::new(3).named(name).normals(n * d_key, 1.0);
     let (queries, keys) = (numbers("queries"), numbers("keys"));
     let products: Vec<f64> = queries

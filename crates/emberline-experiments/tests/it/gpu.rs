@@ -17,7 +17,7 @@ fn name() -> String {
 }
 
 /// The device, unless the machine has none; says so then.
-fn gpu() -> Option<Device> {
+pub fn gpu() -> Option<Device> {
     match name().parse::<DeviceName>().and_then(DeviceName::open) {
         Ok(device) => Some(device),
         Err(error @ DeviceError::Absent { .. }) => {
@@ -37,18 +37,40 @@ fn values<L: RecurrentLayer>(layers: Stack<L>, device: &Device) -> Vec<TensorDat
     let mut values = vec![outputs.clone().into_data(), last.clone().into_data()];
     let gradients = (outputs.square().sum() + last.sum()).backward();
     values.push(input.grad(&gradients).unwrap().into_data());
-    layers.visit(&mut GradientList { gradients: &gradients, values: &mut values });
+    values.extend(parameter_gradients(&layers, &gradients));
     values
+}
+
+/// The gradients of all parameters, in order.
+pub fn parameter_gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<TensorData> {
+    let mut list = GradientList { gradients, values: Vec::new() };
+    module.visit(&mut list);
+    list.values
 }
 
 struct GradientList<'a> {
     gradients: &'a Gradients,
-    values: &'a mut Vec<TensorData>,
+    values: Vec<TensorData>,
 }
 
 impl ModuleVisitor for GradientList<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.values.push(param.val().grad(self.gradients).unwrap().into_data());
+    }
+}
+
+/// Whether what the CPU computed is what the other device did.
+pub fn assert_near(name: &str, ours: &[TensorData], theirs: &[TensorData]) {
+    assert_eq!(ours.len(), theirs.len(), "{name}");
+    for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+        assert_eq!(ours.shape(), theirs.shape(), "{name}, value {index}");
+        for (ours, theirs) in ours.iter::<f64>().zip(theirs.iter::<f64>()) {
+            let tolerance = 1e-4 * ours.abs().max(1.0);
+            assert!(
+                (ours - theirs).abs() < tolerance,
+                "{name}, value {index}: {ours} and {theirs}"
+            );
+        }
     }
 }
 
@@ -88,17 +110,7 @@ fn every_recurrent_layer_and_its_gradients_are_those_of_the_cpu() {
     let flex = DeviceName::Flex.open().unwrap();
     let (ours, theirs) = (every_layer(&flex.autodiff()), every_layer(&gpu.autodiff()));
     for ((layer, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-        assert_eq!(ours.len(), theirs.len(), "{layer}");
-        for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-            assert_eq!(ours.shape(), theirs.shape(), "{layer}, value {index}");
-            for (ours, theirs) in ours.iter::<f64>().zip(theirs.iter::<f64>()) {
-                let tolerance = 1e-4 * ours.abs().max(1.0);
-                assert!(
-                    (ours - theirs).abs() < tolerance,
-                    "{layer}, value {index}: {ours} and {theirs}"
-                );
-            }
-        }
+        assert_near(layer, ours, theirs);
     }
 }
 

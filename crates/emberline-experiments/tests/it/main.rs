@@ -6,6 +6,8 @@ mod bad_input;
 mod end_to_end;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu;
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
+mod gpu_attention;
 mod kinds;
 mod program;
 mod resume;
