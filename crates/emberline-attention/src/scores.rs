@@ -148,8 +148,8 @@ impl Score {
     pub fn attend(&self, query: Tensor<3>, memory: &Memory) -> (Tensor<3>, Tensor<3>) {
         let mut scores = self.scores(query, memory.keys.clone());
         if let Some(padding) = &memory.padding {
-            scores =
-                scores.clone().mask_fill(padding.clone().expand(scores.dims()), f32::NEG_INFINITY);
+            let hidden = padding.clone().expand(scores.dims());
+            scores = scores.mask_fill(hidden, f32::NEG_INFINITY);
         }
         let weights = softmax(scores, 2);
         (weights.clone().matmul(memory.values.clone()), weights)
