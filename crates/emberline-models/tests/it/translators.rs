@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Gradients, Int, Tensor, TensorData};
 use emberline_attention::scores::ScoreKind;
 use emberline_backend::test_device;
 use emberline_checkpoint::{Stored, load_tensors};
@@ -70,29 +70,57 @@ fn check<M: Module + EncoderDecoder>(case: &str, model: M, stored_name: &dyn Fn(
     }
 }
 
-#[test]
-fn bahdanaus_model_is_its_papers_equations_with_either_state_in_the_output() {
-    for (case, output_state) in
-        [("bahdanau_previous", OutputState::Previous), ("bahdanau_current", OutputState::Current)]
-    {
-        let config = BahdanauConfig {
-            model_type: bahdanau::ModelType::default(),
-            source_vocab_size: 7,
-            target_vocab_size: 8,
-            d_embedding: 4,
-            d_hidden: 5,
-            d_alignment: 3,
-            d_maxout: 6,
-            output_state,
-            dropout: 0.0,
-        };
-        check(case, config.init(Stream::new(1), &test_device()), &Bahdanau::stored_name);
+/// Finds the parameters that a loss does not move.
+struct Checker<'a> {
+    gradients: &'a Gradients,
+    path: ModulePath,
+}
+
+impl ModuleVisitor for Checker<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.joined();
+        let gradient =
+            param.val().grad(self.gradients).unwrap_or_else(|| panic!("{name} is not trained"));
+        let largest: f32 = gradient.abs().max().into_scalar();
+        assert!(largest > 0.0 && largest.is_finite(), "the gradient of {name} is {largest}");
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
     }
 }
 
-#[test]
-fn luongs_model_is_its_papers_equations_with_every_score() {
-    let config = LuongConfig {
+fn check_gradients<M: Module + EncoderDecoder>(model: &M) {
+    let device = test_device();
+    let source = TokenBatch::padded(&[&[1, 2, 3], &[4]], &device);
+    let target = TokenBatch::from_rows(&[&[1, 2, 3], &[4, 5, 6]], &device);
+    let (hidden, _) = model.decode(&target, model.encode(&source));
+    let [batch_size, target_length, d_model] = hidden.dims();
+    let logits = model.head(hidden.reshape([batch_size * target_length, d_model]));
+    let gradients = logits.square().sum().backward();
+    model.visit(&mut Checker { gradients: &gradients, path: ModulePath::default() });
+}
+
+fn bahdanau_config(output_state: OutputState) -> BahdanauConfig {
+    BahdanauConfig {
+        model_type: bahdanau::ModelType::default(),
+        source_vocab_size: 7,
+        target_vocab_size: 8,
+        d_embedding: 4,
+        d_hidden: 5,
+        d_alignment: 3,
+        d_maxout: 6,
+        output_state,
+        dropout: 0.0,
+    }
+}
+
+fn luong_config() -> LuongConfig {
+    LuongConfig {
         model_type: luong::ModelType::default(),
         source_vocab_size: 7,
         target_vocab_size: 8,
@@ -103,7 +131,22 @@ fn luongs_model_is_its_papers_equations_with_every_score() {
         input_feeding: true,
         reversed_source: false,
         dropout: 0.0,
-    };
+    }
+}
+
+#[test]
+fn bahdanaus_model_is_its_papers_equations_with_either_state_in_the_output() {
+    for (case, output_state) in
+        [("bahdanau_previous", OutputState::Previous), ("bahdanau_current", OutputState::Current)]
+    {
+        let model = bahdanau_config(output_state).init(Stream::new(1), &test_device());
+        check(case, model, &Bahdanau::stored_name);
+    }
+}
+
+#[test]
+fn luongs_model_is_its_papers_equations_with_every_score() {
+    let config = luong_config();
     let general = LuongConfig { score: ScoreKind::General, ..config.clone() };
     for (case, config) in [
         ("luong_general", LuongConfig { reversed_source: true, ..general.clone() }),
@@ -112,5 +155,18 @@ fn luongs_model_is_its_papers_equations_with_every_score() {
         ("luong_dot", config),
     ] {
         check(case, config.init(Stream::new(1), &test_device()), &Luong::stored_name);
+    }
+}
+
+#[test]
+fn every_parameter_learns_also_from_rows_with_padding() {
+    let (device, random) = (test_device().autodiff(), Stream::new(1));
+    for output_state in [OutputState::Previous, OutputState::Current] {
+        check_gradients(&bahdanau_config(output_state).init(random, &device));
+    }
+    let scores = [ScoreKind::Cosine, ScoreKind::General, ScoreKind::Additive];
+    for (score, input_feeding) in scores.into_iter().zip([true, false, true]) {
+        let config = LuongConfig { score, input_feeding, ..luong_config() };
+        check_gradients(&config.init(random, &device));
     }
 }
