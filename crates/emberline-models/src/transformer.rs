@@ -523,6 +523,19 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_is_all_padding_gives_numbers() {
+        let device = test_device();
+        let model = config(SEPARATE).init(Stream::new(1), &device);
+        let target = TokenBatch::from_rows(&[&[1, 2], &[3, 4]], &device);
+        let source = TokenBatch { lengths: Some(vec![0, 0]), ..target.clone() };
+        let (hidden, attention, _) = model.decode_with_attention(&target, model.encode(&source));
+        assert!(hidden.into_data().iter::<f32>().all(f32::is_finite));
+        for weights in attention {
+            assert!(weights.into_data().iter::<f32>().all(|weight| weight == 0.0));
+        }
+    }
+
+    #[test]
     fn every_parameter_has_a_name_of_torch() {
         let small =
             TransformerConfig { n_encoder_layers: 1, n_decoder_layers: 1, ..config(SEPARATE) };
