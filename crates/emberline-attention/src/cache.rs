@@ -138,6 +138,7 @@ impl SourceMemory {
         if let Some(keys) = &keys {
             assert_eq!(keys.len(), batch_size, "a length for each row of a source");
         }
+        let [key, value] = [key, value].map(in_order);
         Self { key, value, keys, source_of: (0..batch_size).collect() }
     }
 
@@ -209,6 +210,12 @@ impl Cache for SourceMemory {
         let keys = self.keys.map(|keys| used.iter().map(|row| keys[*row].clone()).collect());
         Self { key: select(self.key, &used), value: select(self.value, &used), keys, source_of }
     }
+}
+
+/// The same numbers, in memory in the order of the shape: a view of another order would be copied by each that reads it.
+fn in_order(tensor: Tensor<4>) -> Tensor<4> {
+    let shape @ [sources, n_heads, length, d_head] = tensor.dims();
+    tensor.reshape([sources * n_heads, length, d_head]).reshape(shape)
 }
 
 /// The given rows in the given order; the tensor itself where that changes nothing.
@@ -326,6 +333,15 @@ mod tests {
         assert_eq!(left.visibility(), Visibility::lengths(&[4, 3]));
         let last = key.narrow(0, 2, 1).into_data();
         left.key.narrow(0, 1, 1).into_data().assert_eq(&last, true);
+    }
+
+    #[test]
+    fn a_source_is_put_in_order_once() {
+        let view = random(1, [3, 4, 2, 5], &test_device()).swap_dims(1, 2);
+        let memory = SourceMemory::new(view.clone(), view.clone(), None);
+        let flat = memory.key.clone().reshape([120]);
+        assert_eq!(storage_address(&flat), storage_address(&memory.key));
+        memory.key.into_data().assert_eq(&view.into_data(), true);
     }
 
     #[test]
