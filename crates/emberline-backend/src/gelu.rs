@@ -58,15 +58,16 @@ impl Gelu {
 
 #[cfg(feature = "flex")]
 mod native {
+    use std::mem::MaybeUninit;
+
     use burn::tensor::DType;
     use burn_flex::FlexTensor;
     use rayon::prelude::*;
 
     use super::{CUBIC, Gelu, QUICK, SCALE};
     use crate::flex::fused::FusedOperation;
-    use crate::flex::lanes::{LANES, load, store};
     use crate::flex::simd::{self, Kernel};
-    use crate::flex::{Real, slice, tensor_like};
+    use crate::flex::{Real, slice, tensor_like, written};
 
     /// Numbers that one thread takes at once.
     const BLOCK: usize = 8 * 1024;
@@ -95,37 +96,41 @@ mod native {
 
     fn forward<T: Real>(form: Gelu, input: &FlexTensor) -> FlexTensor {
         let values = slice::<T>(input);
-        let mut output = vec![T::ZERO; values.len()];
-        let blocks = output.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
-        blocks.for_each(|(output, input)| simd::run(Forward { form, input, output }));
-        tensor_like(output, input)
+        let write = |output: &mut [MaybeUninit<T>]| {
+            let blocks = output.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
+            blocks.for_each(|(output, input)| simd::run(Forward { form, input, output }));
+        };
+        // SAFETY: every block is written.
+        tensor_like(unsafe { written(values.len(), write) }, input)
     }
 
     fn backward<T: Real>(form: Gelu, input: &FlexTensor, gradient: &FlexTensor) -> FlexTensor {
         let (values, gradient) = (slice::<T>(input), slice::<T>(gradient));
-        let mut output = vec![T::ZERO; values.len()];
-        let blocks = output.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
-        blocks.zip(gradient.par_chunks(BLOCK)).for_each(|((output, input), gradient)| {
-            simd::run(Backward { form, input, gradient, output });
-        });
-        tensor_like(output, input)
+        let write = |output: &mut [MaybeUninit<T>]| {
+            let blocks = output.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
+            blocks.zip(gradient.par_chunks(BLOCK)).for_each(|((output, input), gradient)| {
+                simd::run(Backward { form, input, gradient, output });
+            });
+        };
+        // SAFETY: every block is written.
+        tensor_like(unsafe { written(values.len(), write) }, input)
     }
 
     struct Forward<'a, T> {
         form: Gelu,
         input: &'a [T],
-        output: &'a mut [T],
+        output: &'a mut [MaybeUninit<T>],
     }
 
     impl<T: Real> Kernel for Forward<'_, T> {
         #[inline(always)]
         fn body<const FMA: bool>(self) {
-            for first in (0..self.input.len()).step_by(LANES) {
-                let lanes = LANES.min(self.input.len() - first);
-                let x = load(&self.input[first..], lanes);
-                let share = shares::<T, FMA>(self.form, &x);
-                let output = std::array::from_fn(|lane| x[lane] * share[lane]);
-                store(&mut self.output[first..], &output, lanes);
+            let numbers = self.output.iter_mut().zip(self.input);
+            // One loop a form: a choice within the loop would keep it from vector code.
+            match self.form {
+                Gelu::Exact => numbers.for_each(|(y, x)| _ = y.write(*x * exact::<T, FMA>(*x))),
+                Gelu::Tanh => numbers.for_each(|(y, x)| _ = y.write(*x * tanh::<T, FMA>(*x))),
+                Gelu::Quick => numbers.for_each(|(y, x)| _ = y.write(*x * quick::<T, FMA>(*x))),
             }
         }
     }
@@ -134,89 +139,54 @@ mod native {
         form: Gelu,
         input: &'a [T],
         gradient: &'a [T],
-        output: &'a mut [T],
+        output: &'a mut [MaybeUninit<T>],
     }
 
     impl<T: Real> Kernel for Backward<'_, T> {
         #[inline(always)]
         fn body<const FMA: bool>(self) {
-            for first in (0..self.input.len()).step_by(LANES) {
-                let lanes = LANES.min(self.input.len() - first);
-                let x = load(&self.input[first..], lanes);
-                let dy = load(&self.gradient[first..], lanes);
-                let share = shares::<T, FMA>(self.form, &x);
-                let slope = slopes::<T, FMA>(self.form, &x, &share);
-                let output: [T; LANES] = std::array::from_fn(|lane| {
-                    dy[lane] * x[lane].mul_add::<FMA>(slope[lane], share[lane])
-                });
-                store(&mut self.output[first..], &output, lanes);
-            }
-        }
-    }
-
-    /// The share s of x that passes: the result is `x s`, and its slope `s + x s'`.
-    #[inline(always)]
-    fn shares<T: Real, const FMA: bool>(form: Gelu, x: &[T; LANES]) -> [T; LANES] {
-        let half = T::from_f64(0.5);
-        let (scale, cubic) = (T::from_f64(SCALE), T::from_f64(CUBIC));
-        let mut share = *x;
-        match form {
-            Gelu::Exact => {
-                let root = T::from_f64(std::f64::consts::FRAC_1_SQRT_2);
-                for x in &mut share {
-                    *x = half * (T::ONE + (*x * root).erf::<FMA>());
-                }
-            }
-            Gelu::Tanh => {
-                for x in &mut share {
-                    let sum = (*x * *x * *x).mul_add::<FMA>(cubic, *x);
-                    *x = half * (T::ONE + (scale * sum).tanh::<FMA>());
-                }
-            }
-            Gelu::Quick => {
-                for x in &mut share {
-                    *x = (T::from_f64(QUICK) * *x).sigmoid::<FMA>();
-                }
-            }
-        }
-        share
-    }
-
-    /// The derivative of the share.
-    #[inline(always)]
-    fn slopes<T: Real, const FMA: bool>(
-        form: Gelu,
-        x: &[T; LANES],
-        share: &[T; LANES],
-    ) -> [T; LANES] {
-        let (scale, cubic) = (T::from_f64(SCALE), T::from_f64(3.0 * CUBIC));
-        let two = T::from_f64(2.0);
-        let mut slope = *x;
-        match form {
-            Gelu::Exact => {
-                // The density of the normal distribution.
-                let (half, factor) = (T::from_f64(-0.5), T::from_f64(0.5 * SCALE));
-                for x in &mut slope {
-                    *x = factor * (half * *x * *x).exp::<FMA>();
-                }
-            }
-            Gelu::Tanh => {
-                for (x, share) in slope.iter_mut().zip(share) {
+            let numbers = self.output.iter_mut().zip(self.input.iter().zip(self.gradient));
+            match self.form {
+                Gelu::Exact => numbers.for_each(|(d, (x, dy))| {
+                    // The density of the normal distribution.
+                    let density =
+                        T::from_f64(0.5 * SCALE) * (T::from_f64(-0.5) * *x * *x).exp::<FMA>();
+                    d.write(*dy * x.mul_add::<FMA>(density, exact::<T, FMA>(*x)));
+                }),
+                Gelu::Tanh => numbers.for_each(|(d, (x, dy))| {
+                    let share = tanh::<T, FMA>(*x);
                     // With t = 2 s - 1: (1 - t²) / 2 = 2 s (1 - s).
-                    *x = two
-                        * *share
-                        * (T::ONE - *share)
-                        * scale
-                        * (*x * *x).mul_add::<FMA>(cubic, T::ONE);
-                }
-            }
-            Gelu::Quick => {
-                for (x, share) in slope.iter_mut().zip(share) {
-                    *x = T::from_f64(QUICK) * *share * (T::ONE - *share);
-                }
+                    let slope = T::from_f64(2.0) * share * (T::ONE - share);
+                    let inner = (*x * *x).mul_add::<FMA>(T::from_f64(3.0 * CUBIC), T::ONE);
+                    let slope = slope * T::from_f64(SCALE) * inner;
+                    d.write(*dy * x.mul_add::<FMA>(slope, share));
+                }),
+                Gelu::Quick => numbers.for_each(|(d, (x, dy))| {
+                    let share = quick::<T, FMA>(*x);
+                    let slope = T::from_f64(QUICK) * share * (T::ONE - share);
+                    d.write(*dy * x.mul_add::<FMA>(slope, share));
+                }),
             }
         }
-        slope
+    }
+
+    // The share s of x that passes: the result is `x s`, and its slope `s + x s'`.
+
+    #[inline(always)]
+    fn exact<T: Real, const FMA: bool>(x: T) -> T {
+        let root = T::from_f64(std::f64::consts::FRAC_1_SQRT_2);
+        T::from_f64(0.5) * (T::ONE + (x * root).erf::<FMA>())
+    }
+
+    #[inline(always)]
+    fn tanh<T: Real, const FMA: bool>(x: T) -> T {
+        let sum = (x * x * x).mul_add::<FMA>(T::from_f64(CUBIC), x);
+        T::from_f64(0.5) * (T::ONE + (T::from_f64(SCALE) * sum).tanh::<FMA>())
+    }
+
+    #[inline(always)]
+    fn quick<T: Real, const FMA: bool>(x: T) -> T {
+        (T::from_f64(QUICK) * x).sigmoid::<FMA>()
     }
 }
 

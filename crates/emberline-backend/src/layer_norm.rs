@@ -50,14 +50,16 @@ fn portable<const D: usize>(
 
 #[cfg(feature = "flex")]
 mod native {
+    use std::mem::MaybeUninit;
+
     use burn::tensor::DType;
     use burn_flex::FlexTensor;
     use rayon::prelude::*;
 
     use crate::flex::fused::FusedOperation;
-    use crate::flex::lanes::{LANES, across, load, store};
+    use crate::flex::lanes::sum_of;
     use crate::flex::simd::{self, Kernel};
-    use crate::flex::{Real, slice, tensor_like};
+    use crate::flex::{Real, slice, tensor_like, written};
 
     /// Rows that one thread takes at once: a constant, so that sums over rows have one order.
     const ROWS: usize = 64;
@@ -98,16 +100,19 @@ mod native {
         let [input, gamma, beta] = arguments else { unreachable!("three arguments") };
         let (values, gamma, beta) = (slice::<T>(input), slice::<T>(gamma), slice::<T>(beta));
         let width = gamma.len().max(1);
-        let mut output = vec![T::ZERO; values.len()];
         let mut statistics = vec![T::ZERO; values.len() / width * 2];
-        output
-            .par_chunks_mut(ROWS * width)
-            .zip(statistics.par_chunks_mut(ROWS * 2))
-            .zip(values.par_chunks(ROWS * width))
-            .for_each(|((output, statistics), input)| {
-                let epsilon = T::from_f64(epsilon);
-                simd::run(Normalise { input, gamma, beta, epsilon, output, statistics });
-            });
+        let epsilon = T::from_f64(epsilon);
+        let write = |output: &mut [MaybeUninit<T>]| {
+            output
+                .par_chunks_mut(ROWS * width)
+                .zip(statistics.par_chunks_mut(ROWS * 2))
+                .zip(values.par_chunks(ROWS * width))
+                .for_each(|((output, statistics), input)| {
+                    simd::run(Normalise { input, gamma, beta, epsilon, output, statistics });
+                });
+        };
+        // SAFETY: every row of the output is written.
+        let output = unsafe { written(values.len(), write) };
         let rows = statistics.len();
         vec![tensor_like(output, input), crate::flex::tensor(statistics, [rows])]
     }
@@ -117,7 +122,7 @@ mod native {
         gamma: &'a [T],
         beta: &'a [T],
         epsilon: T,
-        output: &'a mut [T],
+        output: &'a mut [MaybeUninit<T>],
         statistics: &'a mut [T],
     }
 
@@ -128,37 +133,17 @@ mod native {
             let per_number = T::ONE / T::from_f64(width as f64);
             let rows = self.input.chunks_exact(width).zip(self.output.chunks_exact_mut(width));
             for ((input, output), statistics) in rows.zip(self.statistics.chunks_exact_mut(2)) {
-                let mean = sum(input, |x| x) * per_number;
-                let variance = sum(input, |x| (x - mean) * (x - mean)) * per_number;
+                let mean = sum_of(input, input, |x, _| x) * per_number;
+                let centred = |x: T| x - mean;
+                let variance = sum_of(input, input, |x, _| centred(x) * centred(x)) * per_number;
                 let inverse = T::ONE / (variance + self.epsilon).sqrt();
                 statistics.copy_from_slice(&[mean, inverse]);
-                for first in (0..width).step_by(LANES) {
-                    let lanes = LANES.min(width - first);
-                    let mut x = load(&input[first..], lanes);
-                    let (gamma, beta) =
-                        (load(&self.gamma[first..], lanes), load(&self.beta[first..], lanes));
-                    for lane in 0..LANES {
-                        x[lane] =
-                            ((x[lane] - mean) * inverse).mul_add::<FMA>(gamma[lane], beta[lane]);
-                    }
-                    store(&mut output[first..], &x, lanes);
+                let numbers = input.iter().zip(self.gamma).zip(self.beta);
+                for (y, ((x, gamma), beta)) in output.iter_mut().zip(numbers) {
+                    y.write((centred(*x) * inverse).mul_add::<FMA>(*gamma, *beta));
                 }
             }
         }
-    }
-
-    /// `Σ f(x)` over a row: lane by lane in whole groups, and the rest one by one.
-    #[inline(always)]
-    fn sum<T: Real>(row: &[T], f: impl Fn(T) -> T) -> T {
-        let mut sums = [T::ZERO; LANES];
-        let groups = row.chunks_exact(LANES);
-        let rest = groups.remainder().iter().fold(T::ZERO, |sum, x| sum + f(*x));
-        for group in groups {
-            for lane in 0..LANES {
-                sums[lane] += f(group[lane]);
-            }
-        }
-        across(sums) + rest
     }
 
     /// The gradients of input, scale and shift.
@@ -172,20 +157,24 @@ mod native {
             (slice::<T>(input), slice::<T>(&results[1]), slice::<T>(gradient));
         let scale = slice::<T>(gamma);
         let width = scale.len().max(1);
-        let mut d_input = vec![T::ZERO; values.len()];
-        let blocks: Vec<Vec<T>> = d_input
-            .par_chunks_mut(ROWS * width)
-            .zip(values.par_chunks(ROWS * width))
-            .zip(gradient.par_chunks(ROWS * width))
-            .zip(statistics.par_chunks(ROWS * 2))
-            .map(|(((d_input, input), gradient), statistics)| {
+        let mut blocks: Vec<Vec<T>> = Vec::new();
+        let write = |d_input: &mut [MaybeUninit<T>]| {
+            let rows = d_input
+                .par_chunks_mut(ROWS * width)
+                .zip(values.par_chunks(ROWS * width))
+                .zip(gradient.par_chunks(ROWS * width))
+                .zip(statistics.par_chunks(ROWS * 2));
+            let sums = rows.map(|(((d_input, input), gradient), statistics)| {
                 let mut d_parameters = vec![T::ZERO; 2 * width];
                 let (d_gamma, d_beta) = d_parameters.split_at_mut(width);
                 let gamma = scale;
                 simd::run(Back { input, gamma, gradient, statistics, d_input, d_gamma, d_beta });
                 d_parameters
-            })
-            .collect();
+            });
+            sums.collect_into_vec(&mut blocks);
+        };
+        // SAFETY: every row of the gradient is written.
+        let d_input = unsafe { written(values.len(), write) };
         let mut d_gamma = vec![T::ZERO; width];
         let mut d_beta = vec![T::ZERO; width];
         for block in &blocks {
@@ -202,7 +191,7 @@ mod native {
         gamma: &'a [T],
         gradient: &'a [T],
         statistics: &'a [T],
-        d_input: &'a mut [T],
+        d_input: &'a mut [MaybeUninit<T>],
         d_gamma: &'a mut [T],
         d_beta: &'a mut [T],
     }
@@ -214,42 +203,27 @@ mod native {
             let per_number = T::ONE / T::from_f64(width as f64);
             let rows = self.input.chunks_exact(width).zip(self.gradient.chunks_exact(width));
             let rows = rows.zip(self.d_input.chunks_exact_mut(width));
+            // g and x̂ of a row.
+            let mut scaled = vec![T::ZERO; width];
+            let mut normal = vec![T::ZERO; width];
             for (((input, gradient), d_input), statistics) in
                 rows.zip(self.statistics.chunks_exact(2))
             {
                 let (mean, inverse) = (statistics[0], statistics[1]);
-                let mut sums = [T::ZERO; LANES];
-                let mut products = [T::ZERO; LANES];
-                for first in (0..width).step_by(LANES) {
-                    let lanes = LANES.min(width - first);
-                    let (x, dy) = (load(&input[first..], lanes), load(&gradient[first..], lanes));
-                    let gamma = load(&self.gamma[first..], lanes);
-                    let (mut d_gamma, mut d_beta) =
-                        (load(&self.d_gamma[first..], lanes), load(&self.d_beta[first..], lanes));
-                    for lane in 0..LANES {
-                        let normal = (x[lane] - mean) * inverse;
-                        let g = dy[lane] * gamma[lane];
-                        sums[lane] += g;
-                        products[lane] = g.mul_add::<FMA>(normal, products[lane]);
-                        d_gamma[lane] = dy[lane].mul_add::<FMA>(normal, d_gamma[lane]);
-                        d_beta[lane] += dy[lane];
-                    }
-                    store(&mut self.d_gamma[first..], &d_gamma, lanes);
-                    store(&mut self.d_beta[first..], &d_beta, lanes);
+                let row = input.iter().zip(gradient).zip(self.gamma);
+                let kept = scaled.iter_mut().zip(&mut normal);
+                let sums = self.d_gamma.iter_mut().zip(&mut *self.d_beta);
+                for ((((x, dy), gamma), (g, normal)), (d_gamma, d_beta)) in row.zip(kept).zip(sums)
+                {
+                    *normal = (*x - mean) * inverse;
+                    *g = *dy * *gamma;
+                    *d_gamma = dy.mul_add::<FMA>(*normal, *d_gamma);
+                    *d_beta += *dy;
                 }
-                let (mean_g, mean_product) =
-                    (across(sums) * per_number, across(products) * per_number);
-                for first in (0..width).step_by(LANES) {
-                    let lanes = LANES.min(width - first);
-                    let (x, dy) = (load(&input[first..], lanes), load(&gradient[first..], lanes));
-                    let gamma = load(&self.gamma[first..], lanes);
-                    let mut d = [T::ZERO; LANES];
-                    for lane in 0..LANES {
-                        let normal = (x[lane] - mean) * inverse;
-                        d[lane] =
-                            inverse * (dy[lane] * gamma[lane] - mean_g - normal * mean_product);
-                    }
-                    store(&mut d_input[first..], &d, lanes);
+                let mean_g = sum_of(&scaled, &normal, |g, _| g) * per_number;
+                let mean_product = sum_of(&scaled, &normal, |g, x| g * x) * per_number;
+                for (d, (g, normal)) in d_input.iter_mut().zip(scaled.iter().zip(&normal)) {
+                    d.write(inverse * (*g - mean_g - *normal * mean_product));
                 }
             }
         }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::AttentionOptions;
 use crate::flex::fused::FusedOperation;
-use crate::flex::lanes::{LANES, load, store};
+use crate::flex::lanes::{largest_of, sum_of};
 use crate::flex::matrix::Matrix;
 use crate::flex::packed::{Packed, Part};
 use crate::flex::simd::{self, Kernel};
@@ -135,14 +135,23 @@ impl<'a, T: Real> Head<'a, T> {
         &self.query[queries.start * self.sizes.d_key..queries.end * self.sizes.d_key]
     }
 
-    /// Products of a block's queries with the keys that it sees, in rows of `key_length`.
-    fn scores(&self, keys: &Packed<T>, queries: &Range<usize>, seen: &Range<usize>) -> Vec<T> {
+    /// Room for the scores of a block, in rows of `key_length`.
+    fn room_for_scores(&self) -> Vec<T> {
+        vec![T::ZERO; QUERIES.min(self.sizes.query_length) * self.sizes.key_length]
+    }
+
+    /// Products of a block's queries with the keys that it sees.
+    fn scores(
+        &self,
+        keys: &Packed<T>,
+        queries: &Range<usize>,
+        seen: &Range<usize>,
+        into: &mut [T],
+    ) {
         let Sizes { key_length, d_key, .. } = self.sizes;
-        let mut scores = vec![T::ZERO; queries.len() * key_length];
         let left = Matrix::new(self.queries(queries), queries.len(), d_key);
         let part = Part { inner: 0..d_key, columns: seen.clone(), adds: false };
-        keys.multiply_part(left, part, &mut scores, key_length);
-        scores
+        keys.multiply_part(left, part, into, key_length);
     }
 
     /// The factors of dropout for a block's weights, or nothing where nothing is dropped.
@@ -169,23 +178,33 @@ fn forward<T: Real>(options: &AttentionOptions, arguments: &[FlexTensor]) -> Vec
             let head = Head::<T>::new(options, arguments, index);
             let keys = Packed::new(head.keys().transposed());
             let values = Packed::new(head.values());
+            let mut room = head.room_for_scores();
             for queries in head.blocks() {
                 let seen = head.visible_to(queries.clone());
                 if seen.is_empty() {
                     continue;
                 }
-                let mut weights = head.scores(&keys, &queries, &seen);
-                for (row, query) in weights.chunks_exact_mut(key_length).zip(queries.clone()) {
+                let n = queries.len();
+                let weights = &mut room[..n * key_length];
+                head.scores(&keys, &queries, &seen, weights);
+                let mut sums = [T::ZERO; QUERIES];
+                let rows = weights.chunks_exact_mut(key_length).zip(&mut sums);
+                for ((row, sum), query) in rows.zip(queries.clone()) {
                     let scores = only(&mut row[seen.clone()], head.within(query, &seen));
                     let logarithm = &mut logarithms[query];
-                    simd::run(Softmax { scores, scale: head.scale, logarithm });
+                    simd::run(Exponentials { scores, scale: head.scale, sum, logarithm });
                 }
                 let kept = head.kept(&queries);
                 weights.iter_mut().zip(&kept).for_each(|(weight, kept)| *weight = *weight * *kept);
-                let left = Matrix::new(&weights, queries.len(), key_length);
+                let left = Matrix::new(weights, n, key_length);
                 let output = &mut output[queries.start * d_value..queries.end * d_value];
                 let part = Part { inner: seen, columns: 0..d_value, adds: false };
                 values.multiply_part(left, part, output, d_value);
+                // Here and not on the weights, of which there are more.
+                for (row, sum) in output.chunks_exact_mut(d_value.max(1)).zip(sums) {
+                    let inverse = if sum > T::ZERO { T::ONE / sum } else { sum };
+                    row.iter_mut().for_each(|number| *number = *number * inverse);
+                }
             }
         });
     let [batch_size, n_heads] = [shape[0], shape[1]];
@@ -202,50 +221,26 @@ fn only<T: Real>(row: &mut [T], part: Range<usize>) -> &mut [T] {
     &mut row[part]
 }
 
-/// From scores to weights, in place, and the logarithm of the sum of their exponentials.
-struct Softmax<'a, T> {
+/// From scores to exponentials in place, their sum and its logarithm. The largest exponential is 1.
+struct Exponentials<'a, T> {
     scores: &'a mut [T],
     scale: T,
+    sum: &'a mut T,
     logarithm: &'a mut T,
 }
 
-impl<T: Real> Kernel for Softmax<'_, T> {
+impl<T: Real> Kernel for Exponentials<'_, T> {
     #[inline(always)]
     fn body<const FMA: bool>(self) {
-        let width = self.scores.len();
-        if width == 0 {
+        if self.scores.is_empty() {
             return;
         }
-        let mut largest = [self.scores[0]; LANES];
-        for first in (0..width).step_by(LANES) {
-            let lanes = LANES.min(width - first);
-            let mut group = [self.scores[0]; LANES];
-            group[..lanes].copy_from_slice(&self.scores[first..][..lanes]);
-            for lane in 0..LANES {
-                largest[lane] =
-                    if group[lane] > largest[lane] { group[lane] } else { largest[lane] };
-            }
+        let largest = largest_of(self.scores);
+        for score in &mut *self.scores {
+            *score = ((*score - largest) * self.scale).exp::<FMA>();
         }
-        let largest = largest.iter().fold(largest[0], |a, b| if *b > a { *b } else { a });
-        let mut sums = [T::ZERO; LANES];
-        for first in (0..width).step_by(LANES) {
-            let lanes = LANES.min(width - first);
-            let mut group = load(&self.scores[first..], lanes);
-            for score in &mut group {
-                *score = ((*score - largest) * self.scale).exp::<FMA>();
-            }
-            store(&mut self.scores[first..], &group, lanes);
-            for score in &mut group[lanes..] {
-                *score = T::ZERO;
-            }
-            for lane in 0..LANES {
-                sums[lane] += group[lane];
-            }
-        }
-        let sum = sums.iter().fold(T::ZERO, |sum, lane| sum + *lane);
-        let inverse = T::ONE / sum;
-        self.scores.iter_mut().for_each(|weight| *weight = *weight * inverse);
-        *self.logarithm = largest * self.scale + sum.ln();
+        *self.sum = sum_of(self.scores, self.scores, |weight, _| weight);
+        *self.logarithm = largest * self.scale + self.sum.ln();
     }
 }
 
@@ -297,19 +292,21 @@ impl<T: Real> Head<'_, T> {
         let keys = Packed::new(self.keys().transposed());
         let keys_as_rows = Packed::new(self.keys());
         let values = Packed::new(self.values().transposed());
+        let (mut room, mut d_room) = (self.room_for_scores(), self.room_for_scores());
         for queries in self.blocks() {
             let seen = self.visible_to(queries.clone());
             if seen.is_empty() {
                 continue;
             }
             let n = queries.len();
-            let mut weights = self.scores(&keys, &queries, &seen);
-            let mut d_scores = vec![T::ZERO; n * key_length];
+            let weights = &mut room[..n * key_length];
+            self.scores(&keys, &queries, &seen, weights);
+            let d_scores = &mut d_room[..n * key_length];
             let block = queries.start * d_value..queries.end * d_value;
             let (output, gradient) = (&output[block.clone()], &gradient[block]);
             let d_output = Matrix::new(gradient, n, d_value);
             let part = Part { inner: 0..d_value, columns: seen.clone(), adds: false };
-            values.multiply_part(d_output, part, &mut d_scores, key_length);
+            values.multiply_part(d_output, part, d_scores, key_length);
             let kept = self.kept(&queries);
             let rows =
                 weights.chunks_exact_mut(key_length).zip(d_scores.chunks_exact_mut(key_length));
@@ -330,7 +327,7 @@ impl<T: Real> Head<'_, T> {
                     scale: self.scale,
                 });
             }
-            let d_scores = Matrix::new(&d_scores, n, key_length);
+            let d_scores = Matrix::new(d_scores, n, key_length);
             let part = Part { inner: seen.clone(), columns: 0..d_key, adds: false };
             let d_query = &mut d_query[queries.start * d_key..queries.end * d_key];
             keys_as_rows.multiply_part(d_scores, part, d_query, d_key);
@@ -339,7 +336,7 @@ impl<T: Real> Head<'_, T> {
             let part = Part { inner: 0..n, columns: 0..d_key, adds: true };
             queries.multiply_part(d_scores.columns(seen.clone()).transposed(), part, d_keys, d_key);
             let d_values = &mut d_values[seen.start * d_value..seen.end * d_value];
-            let weights = Matrix::new(&weights, n, key_length).columns(seen).transposed();
+            let weights = Matrix::new(weights, n, key_length).columns(seen).transposed();
             let part = Part { inner: 0..n, columns: 0..d_value, adds: true };
             Packed::new(d_output).multiply_part(weights, part, d_values, d_value);
         }
@@ -361,24 +358,21 @@ struct SoftmaxBack<'a, T> {
 impl<T: Real> Kernel for SoftmaxBack<'_, T> {
     #[inline(always)]
     fn body<const FMA: bool>(self) {
-        let width = self.weights.len();
-        let products = self.output.iter().zip(self.gradient).map(|(z, d)| *z * *d);
-        let product = products.fold(T::ZERO, |sum, x| sum + x);
-        for first in (0..width).step_by(LANES) {
-            let lanes = LANES.min(width - first);
-            let mut weights = load(&self.weights[first..], lanes);
-            let mut d = load(&self.d_scores[first..], lanes);
-            let kept = match self.kept {
-                [] => [T::ONE; LANES],
-                kept => load(&kept[first..], lanes),
-            };
-            for lane in 0..LANES {
-                let weight = (weights[lane] * self.scale - self.logarithm).exp::<FMA>();
-                d[lane] = self.scale * weight * (d[lane] * kept[lane] - product);
-                weights[lane] = weight * kept[lane];
+        let Self { scale, logarithm, .. } = self;
+        let product = sum_of(self.output, self.gradient, |z, d| z * d);
+        let of_score = |score: T| score.mul_add::<FMA>(scale, T::ZERO - logarithm).exp::<FMA>();
+        let numbers = self.weights.iter_mut().zip(self.d_scores);
+        if self.kept.is_empty() {
+            for (weight, d) in numbers {
+                *weight = of_score(*weight);
+                *d = scale * *weight * (*d - product);
             }
-            store(&mut self.weights[first..], &weights, lanes);
-            store(&mut self.d_scores[first..], &d, lanes);
+        } else {
+            for ((weight, d), kept) in numbers.zip(self.kept) {
+                let before = of_score(*weight);
+                *weight = before * *kept;
+                *d = scale * before * (*d * *kept - product);
+            }
         }
     }
 }

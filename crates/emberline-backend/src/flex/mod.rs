@@ -10,6 +10,8 @@ pub(crate) mod simd;
 pub(crate) mod tensors;
 pub(crate) mod vector;
 
+use std::mem::MaybeUninit;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 
@@ -29,6 +31,22 @@ pub(crate) fn runs_natively<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// started from outside, each would wait to be handed over and back.
 pub(crate) fn in_pool<R: Send>(operation: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| operation())
+}
+
+/// A vector of which `write` fills every element. Without the zeros that a vector is otherwise made of: to write them
+/// takes one thread as long as a simple operation takes all of them.
+///
+/// # Safety
+/// `write` leaves no element as it was.
+pub(crate) unsafe fn written<T: Real>(
+    length: usize,
+    write: impl FnOnce(&mut [MaybeUninit<T>]),
+) -> Vec<T> {
+    let mut values = Vec::with_capacity(length);
+    write(&mut values.spare_capacity_mut()[..length]);
+    // SAFETY: the capacity is at least the length, and every element was written.
+    unsafe { values.set_len(length) };
+    values
 }
 
 /// The numbers of a contiguous tensor.
