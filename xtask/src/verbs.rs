@@ -46,6 +46,13 @@ pub const VERBS: &[Verb] = &[
         action: Action::Program,
     },
     Verb {
+        name: "predict",
+        summary: "ask a trained model about lines of text",
+        usage: "translation <run or model dir> [--text TEXT] [--num-beams N] [--json] …",
+        example: "cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\"",
+        action: Action::Program,
+    },
+    Verb {
         name: "report",
         summary: "one self-contained report.html of one run, or of several compared",
         usage: "<run dir>… [--output FILE]",

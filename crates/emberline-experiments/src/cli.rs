@@ -36,6 +36,12 @@ pub enum Verb {
         after_help = "Example: cargo xtask generate runs/char-lstm/1 --prompt \"To be\" --temperature 0.7"
     )]
     Generate(GenerateArguments),
+    /// Ask a trained model about lines of text
+    #[command(
+        subcommand,
+        after_help = "Example: cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\""
+    )]
+    Predict(PredictTask),
     /// One self-contained report.html of one run, or of several compared
     #[command(
         after_help = "Example: cargo xtask report runs/char-rnn/1 runs/char-gru/1 runs/char-lstm/1 --output cells.html"
@@ -120,6 +126,31 @@ pub struct GenerateArguments {
     #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
     pub device: DeviceName,
     /// Print one JSON object when done, instead of the text as it comes
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub enum PredictTask {
+    /// The translation of each line
+    Translation(PredictTranslationArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct PredictTranslationArguments {
+    /// A run directory, a checkpoint or a model directory
+    pub model: PathBuf,
+    /// The lines to translate [default: those of stdin]
+    #[arg(long)]
+    pub text: Option<String>,
+    /// How many hypotheses are followed at a time; 1 takes the most likely token at each step
+    #[arg(long, value_name = "N", default_value_t = 4, alias = "num_beams")]
+    pub num_beams: usize,
+    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
+    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
+    pub device: DeviceName,
+    /// Print a JSON object a line
     #[arg(long)]
     pub json: bool,
 }

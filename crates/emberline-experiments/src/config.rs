@@ -15,15 +15,18 @@ use crate::tasks::classification::{self, ClassificationConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
 use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
 use crate::tasks::tagging::{self, TaggingConfig};
+use crate::tasks::translation::{self, TranslationConfig};
 
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 4] = ["language_modelling", "classification", "tagging", "memory_horizon"];
+const TASKS: [&str; 5] =
+    ["language_modelling", "classification", "tagging", "memory_horizon", "translation"];
 
 /// A run of any kind; in files the key `task` tells which.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum RunConfig {
     /// A text is continued.
     LanguageModelling(LanguageModellingConfig),
@@ -33,6 +36,8 @@ pub enum RunConfig {
     Tagging(TaggingConfig),
     /// Cells against distances.
     MemoryHorizon(MemoryHorizonConfig),
+    /// A sequence is read and another one written.
+    Translation(TranslationConfig),
 }
 
 impl RunConfig {
@@ -64,6 +69,7 @@ impl RunConfig {
             Some("classification") => from_table(table).map(Self::Classification),
             Some("tagging") => from_table(table).map(Self::Tagging),
             Some("memory_horizon") => from_table(table).map(Self::MemoryHorizon),
+            Some("translation") => from_table(table).map(Self::Translation),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -76,6 +82,7 @@ impl RunConfig {
             Self::Classification(_) => TASKS[1],
             Self::Tagging(_) => TASKS[2],
             Self::MemoryHorizon(_) => TASKS[3],
+            Self::Translation(_) => TASKS[4],
         }
     }
 
@@ -85,7 +92,8 @@ impl RunConfig {
             Self::LanguageModelling(LanguageModellingConfig { experiment, .. })
             | Self::Classification(ClassificationConfig { experiment, .. })
             | Self::Tagging(TaggingConfig { experiment, .. })
-            | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. }) => experiment,
+            | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. })
+            | Self::Translation(TranslationConfig { experiment, .. }) => experiment,
         }
     }
 
@@ -95,7 +103,8 @@ impl RunConfig {
             Self::LanguageModelling(LanguageModellingConfig { device, .. })
             | Self::Classification(ClassificationConfig { device, .. })
             | Self::Tagging(TaggingConfig { device, .. })
-            | Self::MemoryHorizon(MemoryHorizonConfig { device, .. }) => *device,
+            | Self::MemoryHorizon(MemoryHorizonConfig { device, .. })
+            | Self::Translation(TranslationConfig { device, .. }) => *device,
         }
     }
 
@@ -105,7 +114,8 @@ impl RunConfig {
             Self::LanguageModelling(LanguageModellingConfig { training, .. })
             | Self::Classification(ClassificationConfig { training, .. })
             | Self::Tagging(TaggingConfig { training, .. })
-            | Self::MemoryHorizon(MemoryHorizonConfig { training, .. }) => training,
+            | Self::MemoryHorizon(MemoryHorizonConfig { training, .. })
+            | Self::Translation(TranslationConfig { training, .. }) => training,
         }
     }
 
@@ -116,6 +126,7 @@ impl RunConfig {
             Self::Classification(config) => config.data.sha256.as_deref(),
             Self::Tagging(config) => config.data.sha256.as_deref(),
             Self::MemoryHorizon(_) => None,
+            Self::Translation(config) => config.data.sha256(),
         }
     }
 
@@ -128,6 +139,7 @@ impl RunConfig {
             Self::Classification(config) => config.validate(),
             Self::Tagging(config) => config.validate(),
             Self::MemoryHorizon(config) => config.validate(),
+            Self::Translation(config) => config.validate(),
         }
     }
 
@@ -141,6 +153,7 @@ impl RunConfig {
             Self::Classification(config) => classification::prepare(config),
             Self::Tagging(config) => tagging::prepare(config),
             Self::MemoryHorizon(config) => memory_horizon::prepare(config),
+            Self::Translation(config) => translation::prepare(config),
         }
     }
 }

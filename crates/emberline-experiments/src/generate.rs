@@ -35,8 +35,7 @@ pub fn run(arguments: GenerateArguments) -> Outcome {
         return Err(Failure::usage("--prompt is empty: a model goes on from one token at least"));
     }
     let (max_new_tokens, seed) = (arguments.max_new_tokens, arguments.seed);
-    let config =
-        GenerationConfig { sampling, max_new_tokens, seed, ..GenerationConfig::default() };
+    let config = GenerationConfig { sampling, max_new_tokens, seed, ..GenerationConfig::default() };
 
     let directory = model_directory::resolve(&arguments.model)?;
     let loaded = model_directory::load(&directory, &arguments.device.open()?)?;

@@ -19,6 +19,7 @@ mod list;
 mod model_directory;
 mod names;
 mod overrides;
+mod predict;
 mod progress;
 mod report;
 mod result;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Verb::List(arguments) => list::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
         Verb::Generate(arguments) => generate::run(arguments),
+        Verb::Predict(task) => predict::run(task),
         Verb::Report(arguments) => report::run(arguments),
         Verb::Data(arguments) => data::run(arguments),
         Verb::Doctor(arguments) => doctor::run(arguments),

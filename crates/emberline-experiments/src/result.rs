@@ -51,6 +51,9 @@ pub struct RunResult {
     /// What the report draws.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,
+    /// What the report draws as grids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heatmaps: Vec<Heatmap>,
 }
 
 /// Numbers in rows and columns.
@@ -75,6 +78,19 @@ pub struct Figure {
     pub scale: Scale,
     /// The lines: a name, and points from left to right.
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+/// Numbers from 0 to 1 as shades in a grid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heatmap {
+    /// What it shows.
+    pub title: String,
+    /// The names of the columns.
+    pub columns: Vec<String>,
+    /// The names of the rows.
+    pub rows: Vec<String>,
+    /// The numbers, row by row.
+    pub values: Vec<Vec<f32>>,
 }
 
 /// The vertical axis of a figure.
@@ -185,6 +201,12 @@ mod tests {
                 x_label: "distance".into(),
                 scale: Scale::Logarithmic,
                 lines: vec![("c".into(), vec![(1.0, 0.5)])],
+            }],
+            heatmaps: vec![Heatmap {
+                title: "three".into(),
+                columns: vec!["a".into()],
+                rows: vec!["b".into()],
+                values: vec![vec![0.1]],
             }],
         };
         let written = serde_json::to_string(&result).unwrap();

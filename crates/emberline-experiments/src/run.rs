@@ -170,6 +170,7 @@ fn result(
         burn: BURN_VERSION.to_string(),
         tables: findings.tables,
         figures: findings.figures,
+        heatmaps: findings.heatmaps,
     })
 }
 

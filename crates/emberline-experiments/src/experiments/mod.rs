@@ -3,13 +3,19 @@
 pub mod char_lstm;
 pub mod char_rnn;
 pub mod memory_horizon;
+pub mod multi30k;
 pub mod name_classifier;
 pub mod poem_gru;
+pub mod pronunciation;
 pub mod tagger;
+pub mod toy_sequences;
+pub mod translate;
 
 use anyhow::{Context, Result};
 
-use crate::config::RunConfig::{self, Classification, LanguageModelling, MemoryHorizon, Tagging};
+use crate::config::RunConfig::{
+    self, Classification, LanguageModelling, MemoryHorizon, Tagging, Translation,
+};
 use crate::names;
 
 /// One experiment.
@@ -93,6 +99,102 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 2,
         shows: "information decays with distance: gradient and recall of each cell against it",
         config: || MemoryHorizon(memory_horizon::memory_horizon()),
+    },
+    Experiment {
+        name: "copy",
+        system: "Transformer, 2+2 layers of 64",
+        data: "random sequences",
+        minutes: 1,
+        shows: "attention alone is exact on sequences that it has never seen: it writes what it reads",
+        config: || Translation(toy_sequences::copy()),
+    },
+    Experiment {
+        name: "sort",
+        system: "Transformer, 2+2 layers of 64",
+        data: "random sequences",
+        minutes: 1,
+        shows: "attention alone is exact on sequences that it has never seen: it puts them in order",
+        config: || Translation(toy_sequences::sort()),
+    },
+    Experiment {
+        name: "reverse",
+        system: "Transformer, 2+2 layers of 64",
+        data: "random sequences",
+        minutes: 1,
+        shows: "attention alone is exact on sequences that it has never seen: it turns them around",
+        config: || Translation(toy_sequences::reverse()),
+    },
+    Experiment {
+        name: "cmudict-seq2seq",
+        system: "Sutskever's LSTMs, 1+1 layers of 208",
+        data: "cmudict",
+        minutes: 5,
+        shows: "letters become phonemes through one vector for the whole word",
+        config: || Translation(pronunciation::cmudict_seq2seq()),
+    },
+    Experiment {
+        name: "cmudict-attention",
+        system: "Bahdanau's GRUs of 144",
+        data: "cmudict",
+        minutes: 5,
+        shows: "a look at every letter for each phoneme, at the parameters and updates of cmudict-seq2seq",
+        config: || Translation(pronunciation::cmudict_attention()),
+    },
+    Experiment {
+        name: "cmudict-transformer",
+        system: "Transformer, 2+2 layers of 96",
+        data: "cmudict",
+        minutes: 5,
+        shows: "attention without recurrence, at the parameters and updates of cmudict-seq2seq",
+        config: || Translation(pronunciation::cmudict_transformer()),
+    },
+    Experiment {
+        name: "bible-translate",
+        system: "Transformer, 3+3 layers of 128",
+        data: "bible-parallel",
+        minutes: 30,
+        shows: "English verses into Spanish, over one list of byte pairs for both",
+        config: || Translation(translate::bible_translate()),
+    },
+    Experiment {
+        name: "tatoeba-translate",
+        system: "Transformer, 3+3 layers of 128",
+        data: "data.path=FILE",
+        minutes: 30,
+        shows: "English into Chinese characters, from lines of Tatoeba",
+        config: || Translation(translate::tatoeba_translate()),
+    },
+    Experiment {
+        name: "multi30k-lstm",
+        system: "Sutskever's LSTMs, 2+2 layers of 512",
+        data: "data.path=FOLDER",
+        minutes: 60,
+        shows: "German captions into English through the states of an LSTM",
+        config: || Translation(multi30k::multi30k_lstm()),
+    },
+    Experiment {
+        name: "multi30k-gru",
+        system: "Cho's GRUs, 1+1 layers of 512",
+        data: "data.path=FOLDER",
+        minutes: 60,
+        shows: "German captions into English through one vector that every step reads",
+        config: || Translation(multi30k::multi30k_gru()),
+    },
+    Experiment {
+        name: "multi30k-attention",
+        system: "Bahdanau's GRUs of 512",
+        data: "data.path=FOLDER",
+        minutes: 60,
+        shows: "German captions into English with a look at every word of the source",
+        config: || Translation(multi30k::multi30k_attention()),
+    },
+    Experiment {
+        name: "multi30k-transformer",
+        system: "Transformer, 3+3 layers of 256",
+        data: "data.path=FOLDER",
+        minutes: 60,
+        shows: "German captions into English by attention alone",
+        config: || Translation(multi30k::multi30k_transformer()),
     },
 ];
 

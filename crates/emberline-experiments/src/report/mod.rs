@@ -1,6 +1,7 @@
 //! `report.html`: what runs did, drawn from the files of their directories alone.
 
 mod chart;
+mod heatmap;
 mod page;
 
 use std::path::{Path, PathBuf};
@@ -73,7 +74,9 @@ fn read(directory: &Path) -> Result<Run> {
         false => None,
     };
     let figures = result.iter().flat_map(|result| &result.figures);
-    let figures = figures.map(chart::figure).collect::<Result<_>>()?;
+    let mut figures = figures.map(chart::figure).collect::<Result<Vec<_>>>()?;
+    let heatmaps = result.iter().flat_map(|result| &result.heatmaps);
+    figures.extend(heatmaps.map(heatmap::heatmap));
     let samples = directory.join(SAMPLES_FILE);
     Ok(Run {
         config: text(&config)?,

@@ -206,7 +206,7 @@ impl Prepared for PreparedClassifier {
                 labelled::scores_table("classes of the test part", scores),
                 labelled::confusion_table(&matrix, &self.classes),
             ],
-            figures: Vec::new(),
+            ..Findings::default()
         })
     }
 }

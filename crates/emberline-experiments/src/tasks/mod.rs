@@ -8,6 +8,7 @@ pub mod labelled;
 pub mod language_modelling;
 pub mod memory_horizon;
 pub mod tagging;
+pub mod translation;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +18,7 @@ use anyhow::Result;
 use emberline_training::{Observer, Trained, TrainingConfig};
 
 use crate::config::RunConfig;
-use crate::result::{Figure, Table};
+use crate::result::{Figure, Heatmap, Table};
 
 /// A run with everything that its config names: the data as batches, the model, the device.
 ///
@@ -59,6 +60,8 @@ pub struct Findings {
     pub tables: Vec<Table>,
     /// Charts for the report.
     pub figures: Vec<Figure>,
+    /// Grids for the report.
+    pub heatmaps: Vec<Heatmap>,
 }
 
 /// How a training ended, without the model.

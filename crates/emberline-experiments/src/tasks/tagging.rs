@@ -230,7 +230,7 @@ impl Prepared for PreparedTagger {
             tables.insert(0, labelled::scores_table("spans of the test part", scores));
         }
         let samples = samples(self.test.sentences.sentences(), &answers.tags);
-        Ok(Findings { metrics, samples, tables, figures: Vec::new() })
+        Ok(Findings { metrics, samples, tables, ..Findings::default() })
     }
 }
 

@@ -64,6 +64,12 @@ fn a_config_that_cannot_be_run_names_its_key() {
         ("tagger", "data.separator=comma", ["data.separator", "comma"]),
         ("memory-horizon", "data.distances=[4, 2]", ["data.distances", "[4, 2]"]),
         ("memory-horizon", "data.distances=[]", ["data.distances", "0"]),
+        ("copy", "scores.name=bleurt", ["scores", "bleurt"]),
+        ("copy", "beam.beam_size=0", ["`beam`", "beam_size"]),
+        ("copy", "beam.stop_tokens=[1]", ["beam.stop_tokens", "[1]"]),
+        ("copy", "model.n_heads=3", ["`n_heads`", "`d_model` 8"]),
+        ("copy", "data.min_length=6", ["data.min_length", "data.max_length"]),
+        ("copy", "smoothing={uniform=1.5}", ["smoothing", "1.5"]),
     ] {
         refused(folder.tiny_run_of(experiment, "run", &["--set", change]), 2, &words);
     }
@@ -77,6 +83,22 @@ fn a_config_that_cannot_be_run_names_its_key() {
         &["samples.prompts", "Ω"],
     );
     refused(folder.tiny_run("run", &["--set", "data.split.train=2.0"]), 1, &["split into 2"]);
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn pairs_that_cannot_be_learned_from_are_named() {
+    let folder = Folder::new();
+    let learned = "model.positions={learned={max_positions=4}}";
+    refused(folder.tiny_run_of("copy", "run", &["--set", learned]), 1, &["6 tokens", "room for 4"]);
+    let run = |path: &str| {
+        let path = format!("data.path={path}");
+        folder.tiny_run_of("multi30k-lstm", "run", &["--set", &path])
+    };
+    refused(run(""), 1, &["data.path", "--set data.path="]);
+    refused(run("tagged"), 1, &["train.de.gz", "tagged"]);
+    folder.write("parallel/train.en", b"A dog runs.\n");
+    refused(run("parallel"), 1, &["train.de", "12", "train.en", "1"]);
     assert!(!folder.path("run").exists());
 }
 

@@ -67,9 +67,40 @@ fn the_memory_horizon_draws_gradient_and_recall_against_distance() {
 }
 
 #[test]
+fn a_translator_ends_with_its_scores_and_what_it_attended_to_and_translates_lines() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "copy");
+    assert!((0.0..=1.0).contains(&metric(&result, "test_exact_match")));
+    assert!(metric(&result, "test_perplexity") > 1.0);
+    assert_eq!(result["heatmaps"].as_array().unwrap().len(), 4);
+    assert!(folder.path("copy/plots/attention-of-sample-1.svg").is_file());
+    assert!(folder.read("copy/report.html").contains("Attention of sample 4"));
+    assert!(folder.read("copy/samples.txt").contains("hypothesis  "));
+    let arguments = ["predict", "translation", "copy", "--text", "0 1 2\n3 3", "--num-beams=2"];
+    let lines = folder.succeed(folder.emberline(&arguments)).stdout;
+    assert_eq!(lines.lines().count(), 2);
+    let json = folder.succeed(folder.emberline(&[&arguments[..], &["--json"]].concat())).stdout;
+    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(first["source"], "0 1 2");
+    assert_eq!(first["translation"], lines.lines().next().unwrap());
+}
+
+#[test]
+fn a_translator_of_text_has_bleu_with_its_signature_and_no_attention_without_any() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "multi30k-lstm");
+    for name in ["test_bleu", "test_chrf"] {
+        assert!((0.0..=100.0).contains(&metric(&result, name)), "{name}");
+    }
+    assert!(result["heatmaps"].is_null() && result["data_sha256"].is_string());
+    let samples = folder.read("multi30k-lstm/samples.txt");
+    assert!(samples.starts_with("BLEU|nrefs:1|case:lc|eff:no|tok:13a"), "{samples}");
+}
+
+#[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
-    for experiment in ["name-classifier", "tagger", "memory-horizon"] {
+    for experiment in ["name-classifier", "tagger", "memory-horizon", "copy"] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");
         folder.succeed(folder.emberline(&["run", "--config", &config, "--out", "again"]));

@@ -35,6 +35,12 @@ impl Folder {
         for file in ["train.tsv", "dev.tsv", "test.tsv"] {
             folder.write(&format!("tagged/{file}"), sentence.repeat(6).as_bytes());
         }
+        std::fs::create_dir(folder.path("parallel")).unwrap();
+        for part in ["train", "val", "test_2016_flickr"] {
+            let (de, en) = ("Ein Hund läuft.\nEine Frau!\n", "A dog runs.\nA woman!\n");
+            folder.write(&format!("parallel/{part}.de"), de.repeat(6).as_bytes());
+            folder.write(&format!("parallel/{part}.en"), en.repeat(6).as_bytes());
+        }
         folder
     }
 
@@ -89,37 +95,66 @@ impl Folder {
 }
 
 /// What makes every training of 24 updates tiny.
-const SHORT: [&str; 6] = [
+const SHORT: [&str; 5] = [
     "training.steps=24",
     "training.schedule.warmup_steps=2",
     "training.log_every=1",
     "training.evaluate_every=6",
     "training.checkpoint_every=3",
-    "data.batch_size=4",
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 4] = [
+const TINY_OTHERS: [(&str, &[&str]); 6] = [
     (
         "poem-gru",
         &[
             "data.text=poems.txt",
+            "data.batch_size=4",
             "data.seq_length=8",
             "model.d_hidden=12",
             "samples.prompts=[\"\\n\\nthe \"]",
         ],
     ),
-    ("name-classifier", &["data.path=names.tsv", "model.d_embedding=6", "model.d_hidden=8"]),
-    ("tagger", &["data.path=tagged", "model.d_embedding=6", "model.d_hidden=8"]),
+    (
+        "name-classifier",
+        &["data.path=names.tsv", "data.batch_size=4", "model.d_embedding=6", "model.d_hidden=8"],
+    ),
+    (
+        "tagger",
+        &["data.path=tagged", "data.batch_size=4", "model.d_embedding=6", "model.d_hidden=8"],
+    ),
     (
         "memory-horizon",
         &[
             "data.n_symbols=2",
+            "data.batch_size=4",
             "data.distances=[1, 3]",
             "data.validation_batches=2",
             "model.d_hidden=6",
             "gradient.distance=5",
             "gradient.rows=2",
+        ],
+    ),
+    (
+        "copy",
+        &[
+            "data.n_symbols=4",
+            "data.max_length=5",
+            "data.training=80",
+            "data.validation=8",
+            "data.test=12",
+            "batches.size={sentences=4}",
+            "model.d_model=8",
+            "model.d_ff=8",
+        ],
+    ),
+    (
+        "multi30k-lstm",
+        &[
+            "data.path=parallel",
+            "batches.size={sentences=4}",
+            "model.d_embedding=6",
+            "model.d_hidden=8",
         ],
     ),
 ];

@@ -195,6 +195,7 @@ impl Prepared for PreparedHorizon {
                 figure("right answers", Scale::Linear, &recall),
                 figure("norm of the gradient", Scale::Logarithmic, &gradients),
             ],
+            heatmaps: Vec::new(),
         })
     }
 }

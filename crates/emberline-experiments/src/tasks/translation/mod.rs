@@ -1,0 +1,137 @@
+//! A model reads a sequence and writes another: translation, spelling to sound, and toy tasks with one right answer.
+
+mod attention;
+mod data;
+pub mod model;
+mod prepared;
+mod scores;
+pub mod translator;
+
+use anyhow::{Context, Result, ensure};
+use emberline_backend::LabelSmoothing;
+use emberline_backend::device::DeviceName;
+use emberline_generation::BeamConfig;
+use emberline_pretraining::ScheduledSampling;
+use emberline_text::{BatchSize, TranslationTokenizer, TranslationTokens};
+use emberline_training::TrainingConfig;
+use serde::{Deserialize, Serialize};
+
+pub use self::data::DataConfig;
+pub use self::model::ModelConfig;
+pub use self::scores::ScoresConfig;
+use super::Prepared;
+use crate::config::check_sizes;
+
+/// A model from one language into another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TranslationConfig {
+    /// The name of the experiment.
+    pub experiment: String,
+    /// Where to compute.
+    pub device: DeviceName,
+    /// What is read and written.
+    pub data: DataConfig,
+    /// What both sides are cut into.
+    pub tokens: TokensConfig,
+    /// How pairs become updates.
+    pub batches: BatchesConfig,
+    /// What learns.
+    pub model: ModelConfig,
+    /// How labels are smoothed in training; not at all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<LabelSmoothing>,
+    /// How often the decoder reads the target's token in training; always where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_sampling: Option<ScheduledSampling>,
+    /// How it learns; its seed is that of the whole run.
+    pub training: TrainingConfig,
+    /// How the test part is decoded; it stops at `</s>`.
+    pub beam: BeamConfig,
+    /// What is measured of that.
+    pub scores: ScoresConfig,
+}
+
+/// What sentences are cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TokensConfig {
+    /// One list of tokens, learned from both sides; a Transformer has one table for it.
+    Joint(TranslationTokens),
+    /// A list for each side.
+    Separate {
+        /// Of what is read.
+        source: TranslationTokens,
+        /// Of what is written.
+        target: TranslationTokens,
+    },
+}
+
+/// How pairs become updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchesConfig {
+    /// How much an update has.
+    pub size: BatchSize,
+    /// Training pairs with more tokens on a side are left out, `</s>` included; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+}
+
+impl TranslationConfig {
+    /// Whether the values besides the training's can be run; the error names the first that cannot.
+    pub fn validate(&self) -> Result<()> {
+        let (BatchSize::Sentences(size) | BatchSize::Tokens(size)) = self.batches.size;
+        check_sizes(&[
+            ("batches.size", size),
+            ("batches.max_tokens", self.batches.max_tokens.unwrap_or(1)),
+        ])?;
+        self.data.validate()?;
+        self.model.validate(&self.tokens).context("`model` cannot be used")?;
+        if let Some(smoothing) = self.smoothing {
+            let (LabelSmoothing::Uniform(epsilon)
+            | LabelSmoothing::Others(epsilon)
+            | LabelSmoothing::OthersBut { smoothing: epsilon, .. }) = smoothing;
+            let holds = (0.0..1.0).contains(&epsilon);
+            ensure!(holds, "`smoothing` must be at least 0 and below 1, but is {epsilon}");
+        }
+        if let Some(sampling) = &self.scheduled_sampling {
+            sampling.validate()?;
+        }
+        self.beam.validate().context("`beam` cannot be used")?;
+        let stop_tokens = &self.beam.stop_tokens;
+        ensure!(
+            stop_tokens.is_empty(),
+            "`beam.stop_tokens` must be empty, but is {stop_tokens:?}: a translation ends at </s>"
+        );
+        Ok(())
+    }
+}
+
+impl TokensConfig {
+    /// The tokenizers of source and target, learned from the sentences of both.
+    fn learn(&self, corpus: &emberline_text::ParallelCorpus) -> Result<[TranslationTokenizer; 2]> {
+        let sources: Vec<&str> = corpus.sources().collect();
+        let targets: Vec<&str> = corpus.targets().collect();
+        Ok(match self {
+            Self::Joint(tokens) => {
+                let both = TranslationTokenizer::learn(tokens, [sources, targets].concat())?;
+                [both.clone(), both]
+            }
+            Self::Separate { source, target } => [
+                TranslationTokenizer::learn(source, sources)?,
+                TranslationTokenizer::learn(target, targets)?,
+            ],
+        })
+    }
+}
+
+/// Reads the pairs, opens the device and makes the model; writes nothing.
+///
+/// # Errors
+/// If a line of a file is not as expected, a sentence is longer than the model takes, or the model does not fit.
+pub fn prepare(mut config: TranslationConfig) -> Result<Box<dyn Prepared>> {
+    let parts = config.data.read()?;
+    let tokenizers = config.tokens.learn(&parts.training)?;
+    model::prepare(config, parts, tokenizers)
+}

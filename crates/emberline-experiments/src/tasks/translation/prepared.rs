@@ -1,0 +1,195 @@
+//! The run of one model.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use burn::module::Module;
+use burn::tensor::Device;
+use emberline_core::Stream;
+use emberline_core::parameters::parameter_count;
+use emberline_generation::target_log_probabilities;
+use emberline_pretraining::{Translation, TranslationBatches};
+use emberline_text::{BadLines, ParallelCorpus, TokenPair, TranslationTokenizer};
+use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
+use serde_json::json;
+
+use super::TranslationConfig;
+use super::data::Parts;
+use super::model::TranslatorConfig;
+use super::translator::{self, Translator, check_length};
+use crate::config::{RunConfig, check_memory};
+use crate::model_directory::load_weights_into;
+use crate::tasks::{Findings, Prepared, without_model};
+
+/// The pairs that are shown with what the model wrote.
+const SHOWN: usize = 12;
+/// The first of them, whose attention is drawn.
+const DRAWN: usize = 4;
+
+/// The pairs as batches, the model, the device.
+struct PreparedTranslator<C: TranslatorConfig> {
+    config: TranslationConfig,
+    tokenizers: [TranslationTokenizer; 2],
+    data: TranslationBatches,
+    test: ParallelCorpus,
+    test_pairs: Vec<TokenPair>,
+    model_config: C,
+    model: C::Model,
+    device: Device,
+}
+
+/// Opens the device and makes the model; writes nothing.
+///
+/// # Errors
+/// If a sentence has no token, or more than the model takes, or the model does not fit.
+pub fn prepare<C: TranslatorConfig>(
+    config: TranslationConfig,
+    model_config: C,
+    parts: Parts,
+    tokenizers: [TranslationTokenizer; 2],
+) -> Result<Box<dyn Prepared>> {
+    let [source, target] = &tokenizers;
+    let encode = |corpus: &ParallelCorpus, max_tokens: Option<usize>| -> Result<Vec<TokenPair>> {
+        let bad_lines = if max_tokens.is_some() { BadLines::Skip } else { BadLines::Refuse };
+        Ok(corpus.encode(source, target, max_tokens, bad_lines)?.pairs)
+    };
+    let training = encode(&parts.training, config.batches.max_tokens)?;
+    let validation = encode(&parts.validation, None)?;
+    let test_pairs = encode(&parts.test, None)?;
+    model_config.check().context("`model` cannot be used")?;
+    let room = model_config.max_length();
+    for (pairs, part) in
+        [(&training, "training"), (&validation, "validation"), (&test_pairs, "test")]
+    {
+        let longest = pairs.iter().flat_map(TokenPair::lengths).max().unwrap_or(0);
+        check_length(room, longest, &format!("a sentence of the {part} part"))?;
+    }
+    let longest = test_pairs.iter().map(|pair| pair.source.len()).max().unwrap_or(0);
+    let more = longest as f64 * config.beam.max_per_input_token;
+    let limit = config.beam.max_new_tokens.saturating_add(more as usize);
+    check_length(room, limit, "`beam`: a translation of the test part")?;
+
+    let random = Stream::new(config.training.seed);
+    let device = config.device.open()?.autodiff();
+    let mut data = TranslationBatches::new(
+        training,
+        validation,
+        config.batches.size,
+        target.start_token(),
+        random.named("data"),
+        &device,
+    )?;
+    if let Some(schedule) = config.scheduled_sampling {
+        data = data.with_scheduled_sampling(schedule);
+    }
+    // The weights, their gradients and the optimizer's two moments.
+    check_memory(model_config.parameter_count(), 4)?;
+    let model = model_config.init(random.named("model"), &device);
+    let test = parts.test;
+    Ok(Box::new(PreparedTranslator {
+        config,
+        tokenizers,
+        data,
+        test,
+        test_pairs,
+        model_config,
+        model,
+        device,
+    }))
+}
+
+impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
+    fn config(&self) -> RunConfig {
+        RunConfig::Translation(self.config.clone())
+    }
+
+    fn parameters(&self) -> usize {
+        parameter_count(&self.model)
+    }
+
+    fn train(
+        &self,
+        directory: &Path,
+        training: &TrainingConfig,
+        observer: &mut dyn Observer,
+        interrupt: &AtomicBool,
+    ) -> Result<Trained<()>> {
+        let config = &self.config;
+        let trainer = Trainer {
+            config: training,
+            objective: &Translation { smoothing: config.smoothing },
+            data: &self.data,
+            optimizer: None,
+            device: &self.device,
+            directory,
+            files: ModelFiles {
+                save: &|model, directory| {
+                    translator::save(model, &self.model_config, &self.tokenizers, directory)
+                },
+                load: &|model, directory| load_weights_into(model, &C::stored_name, directory),
+            },
+            identity: &json!({
+                "model": config.model,
+                "data": config.data,
+                "tokens": config.tokens,
+                "batches": config.batches,
+                "smoothing": config.smoothing,
+                "scheduled_sampling": config.scheduled_sampling,
+            }),
+            observer,
+            interrupt,
+        };
+        Ok(without_model(trainer.resume(self.model.clone())?))
+    }
+
+    fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
+        let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
+        let model = load_weights_into(self.model.clone(), &C::stored_name, &best)?.valid();
+        let device = self.device.clone().inner();
+        let translator =
+            Translator { model: &model, tokenizers: &self.tokenizers, device: &device };
+        let sources: Vec<&[u32]> = self.test_pairs.iter().map(|pair| &pair.source[..]).collect();
+        let found = translator.search(&sources, &self.config.beam)?;
+        let hypotheses = translator.texts(&found)?;
+        let references: Vec<&str> = self.test.targets().collect();
+
+        let scored = self.config.scores.score(&hypotheses, &references)?;
+        let mut metrics = scored.metrics;
+        metrics.insert("test_count".into(), references.len() as f64);
+        let perplexity = self.perplexity(&model, &sources, &device)?;
+        metrics.extend(perplexity.map(|perplexity| ("test_perplexity".into(), perplexity)));
+
+        let mut samples = scored.notes;
+        let mut heatmaps = Vec::new();
+        let shown = (0..sources.len()).step_by(sources.len().div_ceil(SHOWN).max(1));
+        for (number, place) in (1..).zip(shown) {
+            let pair = &self.test.pairs()[place];
+            let (source, reference, written) = (&pair.source, &pair.target, &hypotheses[place]);
+            samples += &format!("source      {source}\nreference   {reference}\n");
+            samples += &format!("hypothesis  {written}\n\n");
+            if number <= DRAWN {
+                let title = format!("attention of sample {number}");
+                heatmaps.extend(translator.attention(title, sources[place], &found[place])?);
+            }
+        }
+        Ok(Findings { metrics, samples, heatmaps, ..Findings::default() })
+    }
+}
+
+impl<C: TranslatorConfig> PreparedTranslator<C> {
+    /// That of a token of the test's targets; `None` where it is beyond all numbers.
+    fn perplexity(
+        &self,
+        model: &C::Model,
+        sources: &[&[u32]],
+        device: &Device,
+    ) -> Result<Option<f64>> {
+        let targets: Vec<&[u32]> = self.test_pairs.iter().map(|pair| &pair.target[..]).collect();
+        let (start, rows) = (self.tokenizers[1].start_token(), self.config.beam.batch_size);
+        let scores = target_log_probabilities(model, sources, start, &targets, rows, device)?;
+        let count = scores.iter().map(Vec::len).sum::<usize>();
+        let sum: f64 = scores.iter().flatten().sum();
+        Ok(Some((-sum / count.max(1) as f64).exp()).filter(|perplexity| perplexity.is_finite()))
+    }
+}
