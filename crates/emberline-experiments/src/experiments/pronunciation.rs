@@ -29,7 +29,7 @@ pub fn cmudict_seq2seq() -> TranslationConfig {
 pub fn cmudict_attention() -> TranslationConfig {
     let model = ModelConfig::Bahdanau {
         d_embedding: 64,
-        d_hidden: 144,
+        d_hidden: 128,
         d_alignment: 96,
         d_maxout: 96,
         output_state: OutputState::Current,
