@@ -14,8 +14,11 @@ use crate::flex::matrix::Matrix;
 use crate::flex::packed::{Packed, Part};
 use crate::flex::{Real, simd, slice, tensor};
 
-/// Classes in a tile: a few panels of a product, and rows that do not all fall on the same few places of a cache.
+/// Classes in a tile, at most: a few panels of a product, and rows that do not all fall on the same few places of a
+/// cache.
 const TILE: usize = 224;
+/// Tiles that a small vocabulary is cut into, so that every thread gets its share.
+const TILES: usize = 8;
 /// Scores that are held at once, at most; few in tests, so that small data is more than one chunk.
 const SCORES: usize = if cfg!(test) { 2 * 1024 } else { 9 * 1024 * 1024 };
 /// The inner index of a product is taken in blocks, whose sums are added up.
@@ -79,6 +82,8 @@ struct Problem<'a, T> {
     /// `[d_model, vocab_size]`, in either layout.
     weight: Matrix<'a, T>,
     bias: Option<&'a [T]>,
+    /// Classes in a tile.
+    tile: usize,
 }
 
 impl<'a, T: Real> Problem<'a, T> {
@@ -88,10 +93,12 @@ impl<'a, T: Real> Problem<'a, T> {
             Matrix::new(slice::<T>(tensor), shape[0], shape[1])
         };
         let weight = matrix(&arguments[1]);
+        let weight = if operation.is_tied { weight.transposed() } else { weight };
         Self {
             operation,
+            tile: weight.columns.div_ceil(TILES).next_multiple_of(32).min(TILE),
             hidden: matrix(&arguments[0]),
-            weight: if operation.is_tied { weight.transposed() } else { weight },
+            weight,
             bias: arguments.get(2).map(slice::<T>),
         }
     }
@@ -108,7 +115,7 @@ impl<'a, T: Real> Problem<'a, T> {
         let losses = self.chunks().map(|chunk| {
             let mut partials = chunk.partials();
             partials.par_chunks_mut(chunk.rows.len()).enumerate().for_each(|(tile, partials)| {
-                let mut scores = vec![T::ZERO; chunk.rows.len() * TILE];
+                let mut scores = vec![T::ZERO; chunk.tile_length()];
                 chunk.score(tile, &mut scores, partials);
             });
             chunk.statistics(&partials).0
@@ -193,23 +200,23 @@ impl<'a, T: Real> Chunk<'a, T> {
     }
 
     fn n_tiles(&self) -> usize {
-        self.problem.weight.columns.div_ceil(TILE)
+        self.problem.weight.columns.div_ceil(self.problem.tile)
     }
 
     /// Numbers in a tile of scores; the last one is not filled.
     fn tile_length(&self) -> usize {
-        self.rows.len() * TILE
+        self.rows.len() * self.problem.tile
     }
 
     /// The classes of a tile.
     fn classes(&self, tile: usize) -> std::ops::Range<usize> {
-        tile * TILE..self.problem.weight.columns.min((tile + 1) * TILE)
+        tile * self.problem.tile..self.problem.weight.columns.min((tile + 1) * self.problem.tile)
     }
 
-    /// One tile of scores, `[rows, classes]`, in rows of `TILE`.
+    /// One tile of scores, `[rows, classes]`, in rows of its width.
     fn tile<'b>(&self, tile: usize, scores: &'b [T]) -> Matrix<'b, T> {
         let values = &scores[tile * self.tile_length()..][..self.tile_length()];
-        Matrix::new(values, self.rows.len(), TILE).columns(0..self.classes(tile).len())
+        Matrix::new(values, self.rows.len(), self.problem.tile).columns(0..self.classes(tile).len())
     }
 
     fn partials(&self) -> Vec<Partial<T>> {
@@ -220,11 +227,11 @@ impl<'a, T: Real> Chunk<'a, T> {
     fn score(&self, tile: usize, scores: &mut [T], partials: &mut [Partial<T>]) {
         let classes = self.classes(tile);
         let weight = Packed::new(self.problem.weight.columns(classes.clone()));
-        multiply(&weight, self.hidden(), scores, TILE, false);
+        multiply(&weight, self.hidden(), scores, self.problem.tile, false);
         let distribution = &self.problem.operation.distribution;
         simd::run(Statistics {
             scores,
-            width: TILE,
+            width: self.problem.tile,
             bias: self.problem.bias.map(|bias| &bias[classes.clone()]),
             n_classes: classes.len(),
             sums_scores: distribution.floor > 0.0,
@@ -233,7 +240,7 @@ impl<'a, T: Real> Chunk<'a, T> {
         });
         for (partial, (row, (_, target))) in partials.iter_mut().zip(self.rows.iter().enumerate()) {
             if let Some(place) = within(*target, &classes) {
-                partial.of_target = scores[row * TILE + place];
+                partial.of_target = scores[row * self.problem.tile + place];
             }
         }
     }
@@ -255,7 +262,7 @@ impl<'a, T: Real> Chunk<'a, T> {
                 total += tile.total.elem::<f64>();
             }
             let logarithm = largest.elem::<f64>() + sum.elem::<f64>().ln();
-            let of_target = partials[target / TILE * n + row].of_target.elem::<f64>();
+            let of_target = partials[target / self.problem.tile * n + row].of_target.elem::<f64>();
             loss += peak * (logarithm - of_target) - entropy;
             if floor > 0.0 {
                 loss += floor * (n_sharing as f64 * logarithm - total);
@@ -271,7 +278,7 @@ impl<'a, T: Real> Chunk<'a, T> {
         let classes = self.classes(tile);
         let Distribution { peak, floor, padding, .. } = self.problem.operation.distribution;
         let padding = padding.and_then(|class| within(class, &classes));
-        let rows = scores.chunks_exact_mut(TILE).zip(self.rows).zip(normalisers);
+        let rows = scores.chunks_exact_mut(self.problem.tile).zip(self.rows).zip(normalisers);
         for ((scores, (_, target)), normaliser) in rows {
             let Normaliser { largest, inverse } = *normaliser;
             let floor = T::from_f64(floor);
@@ -287,7 +294,7 @@ impl<'a, T: Real> Chunk<'a, T> {
     }
 
     fn add_bias_gradient(&self, d_scores: &[T], d_bias: &mut [T]) {
-        d_bias.par_chunks_mut(TILE).enumerate().for_each(|(tile, d_bias)| {
+        d_bias.par_chunks_mut(self.problem.tile).enumerate().for_each(|(tile, d_bias)| {
             let d_scores = self.tile(tile, d_scores);
             for row in 0..self.rows.len() {
                 d_bias.iter_mut().zip(d_scores.row(row)).for_each(|(sum, value)| *sum += *value);
@@ -299,9 +306,11 @@ impl<'a, T: Real> Chunk<'a, T> {
     fn add_tied_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T]) {
         let d_model = self.problem.weight.rows;
         let hidden = Packed::new(self.hidden());
-        d_weight.par_chunks_mut(TILE * d_model).enumerate().for_each(|(tile, d_weight)| {
-            multiply(&hidden, self.tile(tile, d_scores).transposed(), d_weight, d_model, true);
-        });
+        d_weight.par_chunks_mut(self.problem.tile * d_model).enumerate().for_each(
+            |(tile, d_weight)| {
+                multiply(&hidden, self.tile(tile, d_scores).transposed(), d_weight, d_model, true);
+            },
+        );
     }
 
     /// `dW += Hᵀ dS`, some rows of W on each thread.
