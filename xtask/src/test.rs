@@ -87,7 +87,7 @@ fn selection(options: &Options) -> Result<Vec<String>, Failure> {
                 format!("--features={}", plain.join(",")),
                 "--".into(),
                 "--show-output".into(),
-                "gpu::".into(),
+                "gpu".into(),
             ]);
         }
     };
