@@ -21,15 +21,15 @@ use burn::tensor::Tensor;
 /// # Panics
 /// If shapes do not fit, or there is no key or no width.
 pub fn additive_scores(query: Tensor<3>, key: Tensor<3>, vector: Tensor<1>) -> Tensor<3> {
-    let [batch_size, query_length, width] = query.dims();
+    let [batch_size, _, width] = query.dims();
     let [_, key_length, _] = key.dims();
     assert_eq!(key.dims(), [batch_size, key_length, width], "keys of additive scores");
     assert_eq!(vector.dims(), [width], "the vector of additive scores");
     assert!(key_length > 0 && width > 0, "{key_length} keys of {width} numbers to score");
     #[cfg(feature = "flex")]
     if crate::flex::runs_natively(&query) {
+        let shape = [batch_size, query.dims()[1], key_length];
         let arguments = vec![query.into_dispatch(), key.into_dispatch(), vector.into_dispatch()];
-        let shape = [batch_size, query_length, key_length];
         return crate::flex::fused::run(native::AdditiveScores { shape }, arguments);
     }
     portable(query, key, vector)
