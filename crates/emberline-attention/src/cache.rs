@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use emberline_backend::attention::Visibility;
 use emberline_core::Cache;
 
@@ -93,7 +93,7 @@ impl KeyValueCache {
 
 impl Cache for KeyValueCache {
     fn select_rows(self, rows: &[usize]) -> Self {
-        let room = self.room.map(|room| room.map(|room| select(room, rows)));
+        let room = self.room.map(|room| room.map(|room| room.select_rows(rows)));
         Self { room, ..self }
     }
 }
@@ -165,7 +165,7 @@ impl SourceMemory {
         assert_eq!(rows, self.source_of.len(), "a row for each that decodes");
         let order = self.order();
         let [sources, width] = [order.len(), order[0].len()];
-        select(input, &order.concat()).reshape([sources, width * seq_length, d])
+        input.select_rows(&order.concat()).reshape([sources, width * seq_length, d])
     }
 
     /// Takes what [`gather`](Self::gather) put together apart again.
@@ -180,7 +180,7 @@ impl SourceMemory {
         // The filled-up places come last, so that the first is a row's own.
         let place = |row: usize| order.iter().position(|other| *other == row).expect("every row");
         let places: Vec<usize> = (0..self.source_of.len()).map(place).collect();
-        select(output.reshape([sources * width, seq_length, d]), &places)
+        output.reshape([sources * width, seq_length, d]).select_rows(&places)
     }
 
     /// The rows of each source, as many for each: the last is repeated.
@@ -208,7 +208,12 @@ impl Cache for SourceMemory {
         let place = |source: &usize| used.binary_search(source).expect("it is used");
         let source_of = source_of.iter().map(place).collect();
         let keys = self.keys.map(|keys| used.iter().map(|row| keys[*row].clone()).collect());
-        Self { key: select(self.key, &used), value: select(self.value, &used), keys, source_of }
+        Self {
+            key: self.key.select_rows(&used),
+            value: self.value.select_rows(&used),
+            keys,
+            source_of,
+        }
     }
 }
 
@@ -216,16 +221,6 @@ impl Cache for SourceMemory {
 fn in_order(tensor: Tensor<4>) -> Tensor<4> {
     let shape @ [sources, n_heads, length, d_head] = tensor.dims();
     tensor.reshape([sources * n_heads, length, d_head]).reshape(shape)
-}
-
-/// The given rows in the given order; the tensor itself where that changes nothing.
-fn select<const D: usize>(tensor: Tensor<D>, rows: &[usize]) -> Tensor<D> {
-    if rows.iter().copied().eq(0..tensor.dims()[0]) {
-        return tensor;
-    }
-    let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-    let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &tensor.device().inner());
-    tensor.select(0, rows)
 }
 
 #[cfg(test)]

@@ -183,9 +183,7 @@ mod tests {
 
     impl Cache for Hidden {
         fn select_rows(self, rows: &[usize]) -> Self {
-            let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-            let device = self.0.device();
-            Self(self.0.select(0, Tensor::<1, Int>::from_data(&rows[..], &device)))
+            Self(self.0.select_rows(rows))
         }
     }
 

@@ -1,6 +1,6 @@
 //! The states of recurrent layers as something that training carries and generation picks rows from.
 
-use burn::tensor::{Device, Int, Tensor, TensorCreationOptions, TensorData};
+use burn::tensor::{Device, Tensor, TensorCreationOptions, TensorData};
 use emberline_core::{Cache, Carry};
 
 /// What a plain recurrent layer or a GRU keeps from one step to the next.
@@ -79,15 +79,13 @@ impl Carry for LstmState {
 
 impl Cache for HiddenState {
     fn select_rows(self, rows: &[usize]) -> Self {
-        let rows = row_indices(rows, &self.hidden.device());
-        Self { hidden: self.hidden.select(0, rows) }
+        Self { hidden: self.hidden.select_rows(rows) }
     }
 }
 
 impl Cache for LstmState {
     fn select_rows(self, rows: &[usize]) -> Self {
-        let rows = row_indices(rows, &self.hidden.device());
-        Self { hidden: self.hidden.select(0, rows.clone()), cell: self.cell.select(0, rows) }
+        Self { hidden: self.hidden.select_rows(rows), cell: self.cell.select_rows(rows) }
     }
 }
 
@@ -95,11 +93,6 @@ fn matrix(data: TensorData, device: &Device) -> Option<Tensor<2>> {
     let dtype = data.dtype();
     let is_matrix = dtype.is_float() && data.shape().rank() == 2;
     is_matrix.then(|| Tensor::from_data(data, (device, dtype)))
-}
-
-fn row_indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-    Tensor::from_data(rows.as_slice(), device)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -21,6 +21,7 @@ use super::translator::{self, Translator, check_length};
 use crate::config::{RunConfig, check_memory};
 use crate::model_directory::load_weights_into;
 use crate::tasks::{Findings, Prepared, without_model};
+use crate::terminal;
 
 /// The pairs that are shown with what the model wrote.
 const SHOWN: usize = 12;
@@ -52,7 +53,12 @@ pub fn prepare<C: TranslatorConfig>(
     let [source, target] = &tokenizers;
     let encode = |corpus: &ParallelCorpus, max_tokens: Option<usize>| -> Result<Vec<TokenPair>> {
         let bad_lines = if max_tokens.is_some() { BadLines::Skip } else { BadLines::Refuse };
-        Ok(corpus.encode(source, target, max_tokens, bad_lines)?.pairs)
+        let encoded = corpus.encode(source, target, max_tokens, bad_lines)?;
+        if let Some(first) = encoded.skipped.first() {
+            let (n, name) = (encoded.skipped.len(), corpus.name());
+            terminal::note(format_args!("{n} pairs of {name} are left out, the first: {first}"));
+        }
+        Ok(encoded.pairs)
     };
     let training = encode(&parts.training, config.batches.max_tokens)?;
     let validation = encode(&parts.validation, None)?;
