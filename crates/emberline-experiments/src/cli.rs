@@ -86,8 +86,11 @@ pub struct RunArguments {
     #[arg(long)]
     pub name: Option<String>,
     /// Go on with a run that stopped: the one at --out or --name, else the latest of the experiment
-    #[arg(long, conflicts_with_all = ["config", "overrides", "seed", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["config", "overrides", "seed", "skip_bad", "dry_run"])]
     pub resume: bool,
+    /// Leave out bad lines of pairs and tell how many, instead of stopping at the first
+    #[arg(long)]
+    pub skip_bad: bool,
     /// Only tell parameters, memory and minutes, measured on a few updates
     #[arg(long)]
     pub dry_run: bool,

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use emberline_backend::device::DeviceName;
+use emberline_text::BadLines;
 use emberline_training::TrainingConfig;
 use serde::Serialize;
 use toml::{Table, Value};
@@ -128,6 +129,18 @@ impl RunConfig {
             Self::MemoryHorizon(_) => None,
             Self::Translation(config) => config.data.sha256(),
         }
+    }
+
+    /// Leaves out lines of the data that cannot be used, instead of ending at the first.
+    ///
+    /// # Errors
+    /// If this kind of run has no lines to spare.
+    pub fn skip_bad_lines(&mut self) -> Result<()> {
+        match self {
+            Self::Translation(config) => config.bad_lines = BadLines::Skip,
+            other => bail!("--skip-bad is for pairs of lines, not for runs of {}", other.task()),
+        }
+        Ok(())
     }
 
     /// Whether the values can be run; the error names the first that cannot. What only the data can tell

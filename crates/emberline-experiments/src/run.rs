@@ -12,7 +12,7 @@ use crate::cli::RunArguments;
 use crate::config::RunConfig;
 use crate::doctor::{BURN_VERSION, peak_memory};
 use crate::failure::{Failure, Outcome};
-use crate::result::{RunResult, grouped};
+use crate::result::{RunResult, grouped, median};
 use crate::run_directory::{self, RESULT_FILE, RunDirectory, SAMPLES_FILE};
 use crate::tasks::{Findings, Prepared};
 use crate::{dry_run, experiments, interrupt, progress, report, terminal};
@@ -72,7 +72,10 @@ fn config_of(arguments: &RunArguments) -> Result<RunConfig> {
         ensure!(seed <= largest, "the seed must be at most {largest}, but is {seed}");
         overrides.push(format!("training.seed={seed}"));
     }
-    let config = config.with_overrides(&overrides)?;
+    let mut config = config.with_overrides(&overrides)?;
+    if arguments.skip_bad {
+        config.skip_bad_lines()?;
+    }
     experiments::find(config.experiment())?;
     config.validate()?;
     Ok(config)
@@ -110,7 +113,12 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: &dyn Prep
     if arguments.json {
         return Ok(terminal::result(serde_json::to_string_pretty(&result)? + "\n")?);
     }
-    let mut text = format!("{samples}\n");
+    // A run that writes nothing shows its first table.
+    let shown = match result.tables.first().filter(|_| samples.is_empty()) {
+        Some(table) => table.text(),
+        None => samples,
+    };
+    let mut text = format!("{shown}\n");
     for (name, value) in result.rows() {
         text += &format!("{name:<22} {value}\n");
     }
@@ -179,9 +187,4 @@ fn elapsed(metrics: &Metrics) -> f64 {
         Metrics::Training(metrics) => metrics.elapsed_s,
         Metrics::Validation(metrics) => metrics.elapsed_s,
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

@@ -80,9 +80,7 @@ pub enum TextError {
         known: String,
     },
     /// A text has more tokens than a model has places for.
-    #[error(
-        "{name}:{line}: the {column} has {tokens} tokens, but at most {max_tokens} are allowed"
-    )]
+    #[error("{name}:{line}: the {column} has {tokens} tokens, but there is room for {max_tokens}")]
     TooLong {
         /// The file.
         name: String,

@@ -30,6 +30,8 @@ impl TokenPair {
 pub struct EncodedPairs {
     /// The pairs, in the order of the corpus.
     pub pairs: Vec<TokenPair>,
+    /// The place of each in the corpus, from 0.
+    pub places: Vec<usize>,
     /// What was wrong with each that was left out.
     pub skipped: Vec<String>,
 }
@@ -49,19 +51,22 @@ impl ParallelCorpus {
         bad_lines: BadLines,
     ) -> Result<EncodedPairs, TextError> {
         let mut sieve = Sieve::new(bad_lines);
-        for Pair { source: text, target: translation, line } in self.pairs() {
+        for (place, Pair { source: text, target: translation, line }) in
+            self.pairs().iter().enumerate()
+        {
             let side = |tokenizer: &TranslationTokenizer, text, column| {
                 self.encode_side(tokenizer, text, column, *line, max_tokens)
             };
             let pair = side(source, text, "source").and_then(|source| {
-                Ok(TokenPair { source, target: side(target, translation, "target")? })
+                Ok((place, TokenPair { source, target: side(target, translation, "target")? }))
             });
             sieve.add(pair)?;
         }
         if sieve.kept.is_empty() {
             return Err(TextError::NoExample { name: self.name().to_string() });
         }
-        Ok(EncodedPairs { pairs: sieve.kept, skipped: sieve.skipped })
+        let (places, pairs) = sieve.kept.into_iter().unzip();
+        Ok(EncodedPairs { pairs, places, skipped: sieve.skipped })
     }
 
     fn encode_side(
@@ -268,10 +273,11 @@ mod tests {
         let encode =
             |max_tokens, bad_lines| corpus.encode(&tokenizer, &tokenizer, max_tokens, bad_lines);
         let error = encode(Some(3), BadLines::Refuse).unwrap_err().to_string();
-        let expected = "a.tsv:2: the source has 4 tokens, but at most 3 are allowed";
+        let expected = "a.tsv:2: the source has 4 tokens, but there is room for 3";
         assert_eq!(error, expected);
         let encoded = encode(Some(3), BadLines::Skip).unwrap();
         assert_eq!(encoded.pairs, [TokenPair { source: vec![3, 4, 1], target: vec![4, 1] }]);
+        assert_eq!(encoded.places, [0]);
         assert_eq!(encoded.skipped.len(), 2);
         assert!(encoded.skipped[1].contains("a.tsv:3: the target has 4 tokens"));
         assert_eq!(encode(Some(4), BadLines::Refuse).unwrap().pairs.len(), 3);

@@ -7,7 +7,7 @@ use emberline_evaluation::BleuTokenizer;
 use emberline_generation::BeamConfig;
 use emberline_models::attention_seq2seq::bahdanau::OutputState;
 use emberline_models::transformer::PositionKind;
-use emberline_text::{BatchSize, TranslationTokens};
+use emberline_text::{BadLines, BatchSize, TranslationTokens};
 use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
 
 use crate::tasks::translation::{
@@ -86,6 +86,7 @@ fn multi30k(experiment: &str, model: ModelConfig) -> TranslationConfig {
             validation: "val".into(),
             test: "test_2016_flickr".into(),
         },
+        bad_lines: BadLines::Refuse,
         tokens: TokensConfig::Separate { source: words, target: words },
         batches: BatchesConfig { size: BatchSize::Sentences(128), max_tokens: None },
         model,

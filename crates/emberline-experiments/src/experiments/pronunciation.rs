@@ -6,7 +6,7 @@ use emberline_backend::device::DeviceName;
 use emberline_generation::{BeamConfig, BeamScoring};
 use emberline_models::attention_seq2seq::bahdanau::OutputState;
 use emberline_models::transformer::PositionKind;
-use emberline_text::{BatchSize, Column, FirstLine, PairColumns, TranslationTokens};
+use emberline_text::{BadLines, BatchSize, Column, FirstLine, PairColumns, TranslationTokens};
 use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
 
 use crate::tasks::translation::{
@@ -71,6 +71,7 @@ fn pronunciation(experiment: &str, model: ModelConfig) -> TranslationConfig {
             validation: "dev.tsv".into(),
             test: "test.tsv".into(),
         },
+        bad_lines: BadLines::Refuse,
         tokens: TokensConfig::Separate {
             source: TranslationTokens::Characters,
             target: TranslationTokens::Symbols,

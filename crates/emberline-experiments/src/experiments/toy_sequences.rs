@@ -3,7 +3,7 @@
 use emberline_backend::device::DeviceName;
 use emberline_generation::{BeamConfig, BeamScoring};
 use emberline_models::transformer::PositionKind;
-use emberline_text::{BatchSize, SequenceTask, TranslationTokens};
+use emberline_text::{BadLines, BatchSize, SequenceTask, TranslationTokens};
 use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
 
 use crate::tasks::translation::{
@@ -39,6 +39,7 @@ fn toy(experiment: &str, task: SequenceTask) -> TranslationConfig {
             validation: 200,
             test: 500,
         },
+        bad_lines: BadLines::Refuse,
         tokens: TokensConfig::Joint(TranslationTokens::Symbols),
         batches: BatchesConfig { size: BatchSize::Sentences(64), max_tokens: None },
         model: ModelConfig::Transformer {

@@ -7,7 +7,7 @@ use emberline_evaluation::BleuTokenizer;
 use emberline_generation::BeamConfig;
 use emberline_models::transformer::PositionKind;
 use emberline_text::{
-    BatchSize, Column, FirstLine, PairColumns, SplitFractions, TranslationTokens,
+    BadLines, BatchSize, Column, FirstLine, PairColumns, SplitFractions, TranslationTokens,
 };
 use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
 
@@ -65,6 +65,7 @@ fn translate(
         experiment: experiment.into(),
         device: DeviceName::Flex,
         data,
+        bad_lines: BadLines::Refuse,
         tokens,
         batches: BatchesConfig { size: BatchSize::Tokens(2048), max_tokens: Some(128) },
         model: ModelConfig::Transformer {

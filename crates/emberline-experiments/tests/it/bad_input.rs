@@ -89,8 +89,12 @@ fn a_config_that_cannot_be_run_names_its_key() {
 #[test]
 fn pairs_that_cannot_be_learned_from_are_named() {
     let folder = Folder::new();
-    let learned = "model.positions={learned={max_positions=4}}";
-    refused(folder.tiny_run_of("copy", "run", &["--set", learned]), 1, &["6 tokens", "room for 4"]);
+    let learned = ["--set", "model.positions={learned={max_positions=4}}"];
+    let words = ["random sequences:1:", "the source has 6 tokens", "room for 4"];
+    refused(folder.tiny_run_of("copy", "run", &learned), 1, &words);
+    let learned = [&learned[..], &["--set", "batches.max_tokens=5"]].concat();
+    let words = ["`batches.max_tokens`", "5 tokens", "room for 4"];
+    refused(folder.tiny_run_of("copy", "run", &learned), 1, &words);
     let run = |path: &str| {
         let path = format!("data.path={path}");
         folder.tiny_run_of("multi30k-lstm", "run", &["--set", &path])
@@ -100,6 +104,50 @@ fn pairs_that_cannot_be_learned_from_are_named() {
     folder.write("parallel/train.en", b"A dog runs.\n");
     refused(run("parallel"), 1, &["train.de", "12", "train.en", "1"]);
     assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn bad_lines_of_pairs_end_a_run_or_are_left_out_and_counted_in_one_warning() {
+    let folder = Folder::new();
+    let run = |out: &str, more: &[&str]| {
+        let positions = ["--set", "model.positions={learned={max_positions=12}}"];
+        let beam = ["--set", "beam.max_new_tokens=8", "--set", "beam.max_per_input_token=0"];
+        folder.tiny_run_of("multi30k-transformer", out, &[&positions, &beam[..], more].concat())
+    };
+    let add = |file: &str, lines: &str| {
+        let file = format!("parallel/{file}");
+        folder.write(&file, (folder.read(&file) + lines).as_bytes());
+    };
+    // An empty line, one of blanks, and one that is longer than the model takes.
+    add("train.de", "\nZwei\n");
+    add("train.en", "Nothing.\n  \n");
+    add("test_2016_flickr.de", &("lang ".repeat(12) + "\nEine Frau!\n"));
+    add("test_2016_flickr.en", "A long one.\nA woman!\n");
+    refused(run("run", &[]), 1, &["train.de:13: the source is empty"]);
+    let finished = folder.succeed(run("run", &["--skip-bad"]));
+    let warnings: Vec<&str> =
+        finished.stderr.lines().filter(|line| line.contains("warning")).collect();
+    let [warning] = warnings[..] else { panic!("{}", finished.stderr) };
+    assert!(warning.starts_with("warning: 3 bad lines are left out, the first is "), "{warning}");
+    assert!(warning.ends_with("train.de:13: the source is empty"), "{warning}");
+    // Translations still stand beside their references.
+    let result: serde_json::Value = serde_json::from_str(&folder.read("run/result.json")).unwrap();
+    assert_eq!(result["metrics"]["test_count"], 13.0);
+    let samples = folder.read("run/samples.txt");
+    assert!(samples.contains("source      Eine Frau!\nreference   A woman!\n"), "{samples}");
+    // The config repeats the run.
+    assert!(folder.read("run/config.toml").contains("bad_lines = \"skip\""));
+    folder.succeed(folder.emberline(&["run", "--resume", "--out", "run"]));
+
+    folder.write("parallel/train.en", b"A dog runs.\n");
+    refused(run("other", &["--skip-bad"]), 1, &["train.de", "14", "train.en", "line 2"]);
+    let blank = "\n".repeat(12);
+    folder.write("parallel/train.de", blank.as_bytes());
+    folder.write("parallel/train.en", blank.as_bytes());
+    refused(run("other", &["--skip-bad"]), 1, &["train.de", "has no example"]);
+    let tagger = folder.tiny_run_of("tagger", "other", &["--skip-bad"]);
+    refused(tagger, 2, &["--skip-bad", "tagging"]);
+    assert!(!folder.path("other").exists());
 }
 
 #[test]

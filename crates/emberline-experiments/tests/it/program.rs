@@ -104,7 +104,7 @@ const SHORT: [&str; 5] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 6] = [
+const TINY_OTHERS: [(&str, &[&str]); 7] = [
     (
         "poem-gru",
         &[
@@ -155,6 +155,16 @@ const TINY_OTHERS: [(&str, &[&str]); 6] = [
             "batches.size={sentences=4}",
             "model.d_embedding=6",
             "model.d_hidden=8",
+        ],
+    ),
+    (
+        "multi30k-transformer",
+        &[
+            "data.path=parallel",
+            "batches.size={sentences=4}",
+            "model.d_model=8",
+            "model.d_ff=8",
+            "model.n_heads=2",
         ],
     ),
 ];

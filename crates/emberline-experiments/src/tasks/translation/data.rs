@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use emberline_core::Stream;
 use emberline_text::{
     BadLines, PairColumns, ParallelCorpus, SequenceTask, SequenceTaskConfig, SplitFractions,
+    TextError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,8 @@ pub struct Parts {
     pub training: ParallelCorpus,
     pub validation: ParallelCorpus,
     pub test: ParallelCorpus,
+    /// What was wrong with each line that was left out.
+    pub skipped: Vec<String>,
 }
 
 impl DataConfig {
@@ -125,15 +128,21 @@ impl DataConfig {
     /// The pairs; the config from now on names their files and their checksum.
     ///
     /// # Errors
-    /// If a file is missing, or a line of it not as expected; if there is nothing in a part.
-    pub fn read(&mut self) -> Result<Parts> {
+    /// If a file is missing, or a line of it not as expected and not to be skipped; if there is nothing in a part.
+    pub fn read(&mut self, bad_lines: BadLines) -> Result<Parts> {
         // Not of the seed of the run: the test of another seed is the same.
         let random = Stream::new(0).named("split");
+        let mut skipped = Vec::new();
+        let mut keep = |corpus: Result<ParallelCorpus, TextError>| -> Result<ParallelCorpus> {
+            let corpus = corpus?;
+            skipped.extend_from_slice(corpus.skipped());
+            Ok(corpus)
+        };
         let [training, validation, test] = match self {
             Self::Table { path, sha256, columns, split } => {
                 check_named(path, "a file")?;
                 let file = datasets::find(path, "tsv")?;
-                let corpus = ParallelCorpus::from_columns(&file, columns, BadLines::Refuse)?;
+                let corpus = keep(ParallelCorpus::from_columns(&file, columns, bad_lines))?;
                 datasets::check(&[&file], sha256)?;
                 if Path::new(path).is_file() {
                     *path = file.display().to_string();
@@ -145,7 +154,7 @@ impl DataConfig {
                 let files = [training, validation, test].map(|name| folder.join(name));
                 datasets::check(&files.each_ref().map(PathBuf::as_path), sha256)?;
                 let read =
-                    |file: PathBuf| ParallelCorpus::from_columns(file, columns, BadLines::Refuse);
+                    |file: PathBuf| keep(ParallelCorpus::from_columns(file, columns, bad_lines));
                 let [training, validation, test] = files.map(read);
                 [training?, validation?, test?]
             }
@@ -158,7 +167,7 @@ impl DataConfig {
                 let paths: Vec<&Path> = files.as_flattened().iter().map(PathBuf::as_path).collect();
                 datasets::check(&paths, sha256)?;
                 let read = |[source, target]: [PathBuf; 2]| {
-                    ParallelCorpus::from_files(source, target, BadLines::Refuse)
+                    keep(ParallelCorpus::from_files(source, target, bad_lines))
                 };
                 let [training, validation, test] = files.map(read);
                 [training?, validation?, test?]
@@ -183,7 +192,7 @@ impl DataConfig {
         {
             ensure!(!corpus.pairs().is_empty(), "{} has no {part} part", corpus.name());
         }
-        Ok(Parts { training, validation, test })
+        Ok(Parts { training, validation, test, skipped })
     }
 }
 

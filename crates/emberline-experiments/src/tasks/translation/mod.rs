@@ -12,7 +12,7 @@ use emberline_backend::LabelSmoothing;
 use emberline_backend::device::DeviceName;
 use emberline_generation::BeamConfig;
 use emberline_pretraining::ScheduledSampling;
-use emberline_text::{BatchSize, TranslationTokenizer, TranslationTokens};
+use emberline_text::{BadLines, BatchSize, TranslationTokenizer, TranslationTokens};
 use emberline_training::TrainingConfig;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct TranslationConfig {
     pub device: DeviceName,
     /// What is read and written.
     pub data: DataConfig,
+    /// What becomes of a pair with an empty side, or with a side that is longer than the model takes.
+    #[serde(default)]
+    pub bad_lines: BadLines,
     /// What both sides are cut into.
     pub tokens: TokensConfig,
     /// How pairs become updates.
@@ -129,9 +132,10 @@ impl TokensConfig {
 /// Reads the pairs, opens the device and makes the model; writes nothing.
 ///
 /// # Errors
-/// If a line of a file is not as expected, a sentence is longer than the model takes, or the model does not fit.
+/// If a line of a file is not as expected or longer than the model takes, and not to be skipped; if the model does not
+/// fit.
 pub fn prepare(mut config: TranslationConfig) -> Result<Box<dyn Prepared>> {
-    let parts = config.data.read()?;
+    let parts = config.data.read(config.bad_lines)?;
     let tokenizers = config.tokens.learn(&parts.training)?;
     model::prepare(config, parts, tokenizers)
 }

@@ -10,7 +10,7 @@ use emberline_core::Stream;
 use emberline_core::parameters::parameter_count;
 use emberline_generation::target_log_probabilities;
 use emberline_pretraining::{Translation, TranslationBatches};
-use emberline_text::{BadLines, ParallelCorpus, TokenPair, TranslationTokenizer};
+use emberline_text::{EncodedPairs, Pair, ParallelCorpus, TokenPair, TranslationTokenizer};
 use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ struct PreparedTranslator<C: TranslatorConfig> {
     config: TranslationConfig,
     tokenizers: [TranslationTokenizer; 2],
     data: TranslationBatches,
-    test: ParallelCorpus,
+    test: Vec<Pair>,
     test_pairs: Vec<TokenPair>,
     model_config: C,
     model: C::Model,
@@ -43,7 +43,7 @@ struct PreparedTranslator<C: TranslatorConfig> {
 /// Opens the device and makes the model; writes nothing.
 ///
 /// # Errors
-/// If a sentence has no token, or more than the model takes, or the model does not fit.
+/// If a sentence has no token, or more than the model takes, and is not to be skipped; if the model does not fit.
 pub fn prepare<C: TranslatorConfig>(
     config: TranslationConfig,
     model_config: C,
@@ -51,25 +51,27 @@ pub fn prepare<C: TranslatorConfig>(
     tokenizers: [TranslationTokenizer; 2],
 ) -> Result<Box<dyn Prepared>> {
     let [source, target] = &tokenizers;
-    let encode = |corpus: &ParallelCorpus, max_tokens: Option<usize>| -> Result<Vec<TokenPair>> {
-        let bad_lines = if max_tokens.is_some() { BadLines::Skip } else { BadLines::Refuse };
-        let encoded = corpus.encode(source, target, max_tokens, bad_lines)?;
-        if let Some(first) = encoded.skipped.first() {
-            let (n, name) = (encoded.skipped.len(), corpus.name());
-            terminal::note(format_args!("{n} pairs of {name} are left out, the first: {first}"));
-        }
-        Ok(encoded.pairs)
-    };
-    let training = encode(&parts.training, config.batches.max_tokens)?;
-    let validation = encode(&parts.validation, None)?;
-    let test_pairs = encode(&parts.test, None)?;
     model_config.check().context("`model` cannot be used")?;
     let room = model_config.max_length();
-    for (pairs, part) in
-        [(&training, "training"), (&validation, "validation"), (&test_pairs, "test")]
-    {
-        let longest = pairs.iter().flat_map(TokenPair::lengths).max().unwrap_or(0);
-        check_length(room, longest, &format!("a sentence of the {part} part"))?;
+    let Parts { training, validation, test, mut skipped } = parts;
+    let mut encode = |corpus: &ParallelCorpus, room| -> Result<EncodedPairs> {
+        let mut encoded = corpus.encode(source, target, room, config.bad_lines)?;
+        skipped.append(&mut encoded.skipped);
+        Ok(encoded)
+    };
+    let training_pairs = match config.batches.max_tokens {
+        None => encode(&training, room)?.pairs,
+        Some(max_tokens) => {
+            check_length(room, max_tokens, "`batches.max_tokens`: a sentence")?;
+            not_longer(encode(&training, None)?.pairs, max_tokens, training.name())
+        }
+    };
+    let validation_pairs = encode(&validation, room)?.pairs;
+    let EncodedPairs { pairs: test_pairs, places, .. } = encode(&test, room)?;
+    let test: Vec<Pair> = places.into_iter().map(|place| test.pairs()[place].clone()).collect();
+    if let Some(first) = skipped.first() {
+        let n = skipped.len();
+        terminal::note(format_args!("warning: {n} bad lines are left out, the first is {first}"));
     }
     let longest = test_pairs.iter().map(|pair| pair.source.len()).max().unwrap_or(0);
     let more = longest as f64 * config.beam.max_per_input_token;
@@ -79,8 +81,8 @@ pub fn prepare<C: TranslatorConfig>(
     let random = Stream::new(config.training.seed);
     let device = config.device.open()?.autodiff();
     let mut data = TranslationBatches::new(
-        training,
-        validation,
+        training_pairs,
+        validation_pairs,
         config.batches.size,
         target.start_token(),
         random.named("data"),
@@ -92,7 +94,6 @@ pub fn prepare<C: TranslatorConfig>(
     // The weights, their gradients and the optimizer's two moments.
     check_memory(model_config.parameter_count(), 4)?;
     let model = model_config.init(random.named("model"), &device);
-    let test = parts.test;
     Ok(Box::new(PreparedTranslator {
         config,
         tokenizers,
@@ -103,6 +104,19 @@ pub fn prepare<C: TranslatorConfig>(
         model,
         device,
     }))
+}
+
+/// The pairs without those that have more tokens on a side.
+fn not_longer(pairs: Vec<TokenPair>, max_tokens: usize, name: &str) -> Vec<TokenPair> {
+    let (kept, longer): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|pair| pair.lengths().into_iter().all(|n| n <= max_tokens));
+    if !longer.is_empty() {
+        let n = longer.len();
+        terminal::note(format_args!(
+            "{n} training pairs of {name} have more than {max_tokens} tokens, and are left out"
+        ));
+    }
+    kept
 }
 
 impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
@@ -138,6 +152,7 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
             identity: &json!({
                 "model": config.model,
                 "data": config.data,
+                "bad_lines": config.bad_lines,
                 "tokens": config.tokens,
                 "batches": config.batches,
                 "smoothing": config.smoothing,
@@ -158,7 +173,7 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
         let sources: Vec<&[u32]> = self.test_pairs.iter().map(|pair| &pair.source[..]).collect();
         let found = translator.search(&sources, &self.config.beam)?;
         let hypotheses = translator.texts(&found)?;
-        let references: Vec<&str> = self.test.targets().collect();
+        let references: Vec<&str> = self.test.iter().map(|pair| &pair.target[..]).collect();
 
         let scored = self.config.scores.score(&hypotheses, &references)?;
         let mut metrics = scored.metrics;
@@ -170,7 +185,7 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
         let mut heatmaps = Vec::new();
         let shown = (0..sources.len()).step_by(sources.len().div_ceil(SHOWN).max(1));
         for (number, place) in (1..).zip(shown) {
-            let pair = &self.test.pairs()[place];
+            let pair = &self.test[place];
             let (source, reference, written) = (&pair.source, &pair.target, &hypotheses[place]);
             samples += &format!("source      {source}\nreference   {reference}\n");
             samples += &format!("hypothesis  {written}\n\n");
