@@ -18,6 +18,8 @@ use crate::config::check_memory;
 use crate::run_directory::CONFIG_FILE;
 use crate::tasks::language_modelling::check_model;
 
+/// The directory within a run of the mean of its last checkpoints.
+pub const AVERAGED: &str = "averaged";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -89,7 +91,7 @@ pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
     Ok(Loaded { model, tokenizer, device: device.clone() })
 }
 
-/// The model directory that a path means: itself, or the best checkpoint of a run, or its latest.
+/// The model directory that a path means: itself, or of a run the mean of its checkpoints, or the best, or the latest.
 ///
 /// # Errors
 /// If there is no directory, or a run without a checkpoint.
@@ -97,6 +99,10 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     ensure!(path.is_dir(), "there is no directory {}", path.display());
     if !path.join(CONFIG_FILE).is_file() {
         return Ok(path.to_path_buf());
+    }
+    let averaged = path.join(AVERAGED);
+    if is_complete(&averaged) {
+        return Ok(averaged);
     }
     let checkpoint = match best_checkpoint(path)? {
         Some(best) => Some(best),

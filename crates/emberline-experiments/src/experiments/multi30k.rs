@@ -64,6 +64,8 @@ pub fn multi30k_transformer() -> TranslationConfig {
         positions: PositionKind::Sinusoidal,
     };
     let mut config = multi30k("multi30k-transformer", model);
+    config.averaged_checkpoints = 5;
+    config.training.keep_checkpoints = 5;
     config.smoothing = Some(LabelSmoothing::Uniform(0.1));
     config.training.optimizer =
         OptimizerConfig::Adam(AdamConfig { beta_2: 0.98, epsilon: 1e-9, ..AdamConfig::default() });
@@ -104,6 +106,7 @@ fn multi30k(experiment: &str, model: ModelConfig) -> TranslationConfig {
             keep_checkpoints: 2,
             early_stopping: None,
         },
+        averaged_checkpoints: 1,
         beam: BeamConfig::default(),
         scores: ScoresConfig::Text { tokenizer: BleuTokenizer::V13a, lowercase: true },
     }

@@ -96,6 +96,7 @@ fn pronunciation(experiment: &str, model: ModelConfig) -> TranslationConfig {
             keep_checkpoints: 1,
             early_stopping: None,
         },
+        averaged_checkpoints: 1,
         beam: BeamConfig {
             scoring: BeamScoring::Normalized { length_penalty: 1.0 },
             max_new_tokens: 24,

@@ -69,6 +69,7 @@ fn toy(experiment: &str, task: SequenceTask) -> TranslationConfig {
             keep_checkpoints: 1,
             early_stopping: None,
         },
+        averaged_checkpoints: 1,
         beam: greedy(16),
         scores: ScoresConfig::Sequences,
     }

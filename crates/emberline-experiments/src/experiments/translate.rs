@@ -95,6 +95,7 @@ fn translate(
             keep_checkpoints: 5,
             early_stopping: None,
         },
+        averaged_checkpoints: 5,
         beam: BeamConfig::default(),
         scores,
     }

@@ -70,6 +70,9 @@ fn a_config_that_cannot_be_run_names_its_key() {
         ("copy", "model.n_heads=3", ["`n_heads`", "`d_model` 8"]),
         ("copy", "data.min_length=6", ["data.min_length", "data.max_length"]),
         ("copy", "smoothing={uniform=1.5}", ["smoothing", "1.5"]),
+        ("copy", "averaged_checkpoints=0", ["`averaged_checkpoints`", "at least 1"]),
+        ("copy", "averaged_checkpoints=2", ["`training.keep_checkpoints` 1", "is 2"]),
+        ("multi30k-transformer", "training.checkpoint_every=6", ["24 updates", "4 checkpoints"]),
     ] {
         refused(folder.tiny_run_of(experiment, "run", &["--set", change]), 2, &words);
     }

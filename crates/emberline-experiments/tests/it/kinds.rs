@@ -98,6 +98,21 @@ fn a_translator_of_text_has_bleu_with_its_signature_and_no_attention_without_any
 }
 
 #[test]
+fn the_mean_of_the_last_checkpoints_is_tested_and_answers() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "multi30k-transformer");
+    assert_eq!(metric(&result, "averaged_checkpoints"), 5.0);
+    // The mean is a model without the checkpoints, and is made again when the run is asked for again.
+    let resume = ["run", "--resume", "--out", "multi30k-transformer", "--json"];
+    let again = folder.succeed(folder.emberline(&resume)).stdout;
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["metrics"], result["metrics"]);
+    std::fs::remove_dir_all(folder.path("multi30k-transformer/checkpoints")).unwrap();
+    let predict = ["predict", "translation", "multi30k-transformer", "--text", "Ein Hund läuft."];
+    folder.succeed(folder.emberline(&predict));
+}
+
+#[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
     for experiment in ["name-classifier", "tagger", "memory-horizon", "copy"] {

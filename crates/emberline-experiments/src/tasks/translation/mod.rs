@@ -49,6 +49,9 @@ pub struct TranslationConfig {
     pub scheduled_sampling: Option<ScheduledSampling>,
     /// How it learns; its seed is that of the whole run.
     pub training: TrainingConfig,
+    /// Of how many of the last checkpoints the model that is tested is the mean; 1 tests the best checkpoint.
+    #[serde(default = "one")]
+    pub averaged_checkpoints: usize,
     /// How the test part is decoded; it stops at `</s>`.
     pub beam: BeamConfig,
     /// What is measured of that.
@@ -81,6 +84,10 @@ pub struct BatchesConfig {
     pub max_tokens: Option<usize>,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl TranslationConfig {
     /// Whether the values besides the training's can be run; the error names the first that cannot.
     pub fn validate(&self) -> Result<()> {
@@ -101,11 +108,35 @@ impl TranslationConfig {
         if let Some(sampling) = &self.scheduled_sampling {
             sampling.validate()?;
         }
+        self.validate_average()?;
         self.beam.validate().context("`beam` cannot be used")?;
         let stop_tokens = &self.beam.stop_tokens;
         ensure!(
             stop_tokens.is_empty(),
             "`beam.stop_tokens` must be empty, but is {stop_tokens:?}: a translation ends at </s>"
+        );
+        Ok(())
+    }
+
+    /// Whether there will be as many checkpoints as are to be averaged, whenever the run ends.
+    fn validate_average(&self) -> Result<()> {
+        let n = self.averaged_checkpoints;
+        ensure!(n > 0, "`averaged_checkpoints` must be at least 1, but is 0");
+        let training = &self.training;
+        ensure!(
+            n <= training.keep_checkpoints,
+            "`averaged_checkpoints` must be at most `training.keep_checkpoints` {}, but is {n}",
+            training.keep_checkpoints
+        );
+        // The first evaluation is a fall of the loss.
+        let first_end = training.early_stopping.map_or(training.steps, |stopping| {
+            let evaluations = stopping.patience.saturating_add(1);
+            training.steps.min(training.evaluate_every.saturating_mul(evaluations))
+        });
+        let saved = first_end.div_ceil(training.checkpoint_every);
+        ensure!(
+            n as u64 <= saved,
+            "`averaged_checkpoints` is {n}, but a run may end after {first_end} updates, with {saved} checkpoints"
         );
         Ok(())
     }

@@ -1,17 +1,20 @@
 //! The run of one model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::Device;
+use emberline_checkpoint::remove_directory;
 use emberline_core::Stream;
 use emberline_core::parameters::parameter_count;
 use emberline_generation::target_log_probabilities;
 use emberline_pretraining::{Translation, TranslationBatches};
 use emberline_text::{EncodedPairs, Pair, ParallelCorpus, TokenPair, TranslationTokenizer};
-use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
+use emberline_training::{
+    ModelFiles, Observer, Trained, Trainer, TrainingConfig, average_checkpoints, best_checkpoint,
+};
 use serde_json::json;
 
 use super::TranslationConfig;
@@ -19,7 +22,7 @@ use super::data::Parts;
 use super::model::TranslatorConfig;
 use super::translator::{self, Translator, check_length};
 use crate::config::{RunConfig, check_memory};
-use crate::model_directory::load_weights_into;
+use crate::model_directory::{AVERAGED, load_weights_into};
 use crate::tasks::{Findings, Prepared, without_model};
 use crate::terminal;
 
@@ -165,8 +168,8 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
-        let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
-        let model = load_weights_into(self.model.clone(), &C::stored_name, &best)?.valid();
+        let tested = self.tested(directory)?;
+        let model = load_weights_into(self.model.clone(), &C::stored_name, &tested)?.valid();
         let device = self.device.clone().inner();
         let translator =
             Translator { model: &model, tokenizers: &self.tokenizers, device: &device };
@@ -178,6 +181,7 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
         let scored = self.config.scores.score(&hypotheses, &references)?;
         let mut metrics = scored.metrics;
         metrics.insert("test_count".into(), references.len() as f64);
+        metrics.insert("averaged_checkpoints".into(), self.config.averaged_checkpoints as f64);
         let perplexity = self.perplexity(&model, &sources, &device)?;
         metrics.extend(perplexity.map(|perplexity| ("test_perplexity".into(), perplexity)));
 
@@ -199,6 +203,22 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
 }
 
 impl<C: TranslatorConfig> PreparedTranslator<C> {
+    /// The directory of the model that is tested.
+    fn tested(&self, directory: &Path) -> Result<PathBuf> {
+        match self.config.averaged_checkpoints {
+            1 => best_checkpoint(directory)?.context("a finished run has a best checkpoint"),
+            n => {
+                let averaged = directory.join(AVERAGED);
+                // Of a session that may not have come to its end.
+                if averaged.exists() {
+                    remove_directory(&averaged)?;
+                }
+                average_checkpoints(directory, n, &averaged)?;
+                Ok(averaged)
+            }
+        }
+    }
+
     /// That of a token of the test's targets; `None` where it is beyond all numbers.
     fn perplexity(
         &self,
