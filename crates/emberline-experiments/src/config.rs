@@ -14,6 +14,7 @@ use crate::result::{grouped, mebibytes};
 use crate::tasks::Prepared;
 use crate::tasks::classification::{self, ClassificationConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
+use crate::tasks::long_range::{self, LongRangeConfig};
 use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
 use crate::tasks::tagging::{self, TaggingConfig};
 use crate::tasks::translation::{self, TranslationConfig};
@@ -21,8 +22,14 @@ use crate::tasks::translation::{self, TranslationConfig};
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 5] =
-    ["language_modelling", "classification", "tagging", "memory_horizon", "translation"];
+const TASKS: [&str; 6] = [
+    "language_modelling",
+    "classification",
+    "tagging",
+    "memory_horizon",
+    "translation",
+    "long_range",
+];
 
 /// A run of any kind; in files the key `task` tells which.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,6 +46,8 @@ pub enum RunConfig {
     MemoryHorizon(MemoryHorizonConfig),
     /// A sequence is read and another one written.
     Translation(TranslationConfig),
+    /// Token mixers against distances and lengths.
+    LongRange(LongRangeConfig),
 }
 
 impl RunConfig {
@@ -71,6 +80,7 @@ impl RunConfig {
             Some("tagging") => from_table(table).map(Self::Tagging),
             Some("memory_horizon") => from_table(table).map(Self::MemoryHorizon),
             Some("translation") => from_table(table).map(Self::Translation),
+            Some("long_range") => from_table(table).map(Self::LongRange),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -84,6 +94,7 @@ impl RunConfig {
             Self::Tagging(_) => TASKS[2],
             Self::MemoryHorizon(_) => TASKS[3],
             Self::Translation(_) => TASKS[4],
+            Self::LongRange(_) => TASKS[5],
         }
     }
 
@@ -94,7 +105,8 @@ impl RunConfig {
             | Self::Classification(ClassificationConfig { experiment, .. })
             | Self::Tagging(TaggingConfig { experiment, .. })
             | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. })
-            | Self::Translation(TranslationConfig { experiment, .. }) => experiment,
+            | Self::Translation(TranslationConfig { experiment, .. })
+            | Self::LongRange(LongRangeConfig { experiment, .. }) => experiment,
         }
     }
 
@@ -105,7 +117,8 @@ impl RunConfig {
             | Self::Classification(ClassificationConfig { device, .. })
             | Self::Tagging(TaggingConfig { device, .. })
             | Self::MemoryHorizon(MemoryHorizonConfig { device, .. })
-            | Self::Translation(TranslationConfig { device, .. }) => *device,
+            | Self::Translation(TranslationConfig { device, .. })
+            | Self::LongRange(LongRangeConfig { device, .. }) => *device,
         }
     }
 
@@ -116,7 +129,8 @@ impl RunConfig {
             | Self::Classification(ClassificationConfig { training, .. })
             | Self::Tagging(TaggingConfig { training, .. })
             | Self::MemoryHorizon(MemoryHorizonConfig { training, .. })
-            | Self::Translation(TranslationConfig { training, .. }) => training,
+            | Self::Translation(TranslationConfig { training, .. })
+            | Self::LongRange(LongRangeConfig { training, .. }) => training,
         }
     }
 
@@ -126,7 +140,7 @@ impl RunConfig {
             Self::LanguageModelling(config) => config.data.sha256.as_deref(),
             Self::Classification(config) => config.data.sha256.as_deref(),
             Self::Tagging(config) => config.data.sha256.as_deref(),
-            Self::MemoryHorizon(_) => None,
+            Self::MemoryHorizon(_) | Self::LongRange(_) => None,
             Self::Translation(config) => config.data.sha256(),
         }
     }
@@ -153,6 +167,7 @@ impl RunConfig {
             Self::Tagging(config) => config.validate(),
             Self::MemoryHorizon(config) => config.validate(),
             Self::Translation(config) => config.validate(),
+            Self::LongRange(config) => config.validate(),
         }
     }
 
@@ -167,6 +182,7 @@ impl RunConfig {
             Self::Tagging(config) => tagging::prepare(config),
             Self::MemoryHorizon(config) => memory_horizon::prepare(config),
             Self::Translation(config) => translation::prepare(config),
+            Self::LongRange(config) => long_range::prepare(config),
         }
     }
 }

@@ -103,6 +103,44 @@ pub enum Scale {
     Logarithmic,
 }
 
+impl Figure {
+    /// Its points at the places along the axis that are wanted. The lines have points at the same places.
+    pub fn table(&self, is_wanted: impl Fn(f64) -> bool) -> Table {
+        let wanted = |line: &[(f64, f64)]| -> Vec<(f64, f64)> {
+            line.iter().copied().filter(|(x, _)| is_wanted(*x)).collect()
+        };
+        let values = |line: &[(f64, f64)]| wanted(line).into_iter().map(|(_, y)| y).collect();
+        let places = self.lines.first().map_or(Vec::new(), |(_, line)| wanted(line));
+        Table {
+            title: format!("{} against {}", self.title, self.x_label),
+            columns: places.into_iter().map(|(x, _)| x.to_string()).collect(),
+            rows: self.lines.iter().map(|(name, line)| (name.clone(), values(line))).collect(),
+        }
+    }
+}
+
+impl Table {
+    /// The table in letters of one width, with its title above it.
+    pub fn text(&self) -> String {
+        let names = self.rows.iter().map(|(name, _)| name.chars().count());
+        let first = names.max().unwrap_or(0);
+        let width = |column: &String| column.chars().count().max(8) + 2;
+        let mut text = format!("{}\n{:first$}", self.title, "");
+        for column in &self.columns {
+            text += &format!("{column:>0$}", width(column));
+        }
+        text.push('\n');
+        for (name, values) in &self.rows {
+            text += &format!("{name:first$}");
+            for (value, column) in values.iter().zip(&self.columns) {
+                text += &format!("{:>1$}", number(*value), width(column));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
 impl RunResult {
     /// The numbers that a reader looks for, with their names.
     pub fn rows(&self) -> Vec<(String, String)> {
@@ -155,6 +193,12 @@ pub fn mebibytes(bytes: Option<u64>) -> String {
     bytes.map_or("unknown".to_string(), |bytes| {
         format!("{} MiB", grouped((bytes as f64 / (1024.0 * 1024.0)).round() as u64))
     })
+}
+
+/// The middle one of the values, the higher of two; 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// Seconds as a reader says them.

@@ -3,9 +3,8 @@
 use emberline_backend::device::DeviceName;
 use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
 
-use crate::tasks::memory_horizon::{
-    GradientConfig, LearnerConfig, MemoryHorizonConfig, SequencesConfig,
-};
+use crate::tasks::memory_horizon::{GradientConfig, LearnerConfig, MemoryHorizonConfig};
+use crate::tasks::recall::SequencesConfig;
 
 /// Distances of 1 to 64 symbols. Gradients are not clipped: their norm would be that of all models together.
 pub fn memory_horizon() -> MemoryHorizonConfig {

@@ -2,6 +2,7 @@
 
 pub mod char_lstm;
 pub mod char_rnn;
+pub mod long_range;
 pub mod memory_horizon;
 pub mod multi30k;
 pub mod name_classifier;
@@ -14,7 +15,7 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, Classification, LanguageModelling, MemoryHorizon, Tagging, Translation,
+    self, Classification, LanguageModelling, LongRange, MemoryHorizon, Tagging, Translation,
 };
 use crate::names;
 
@@ -99,6 +100,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 2,
         shows: "information decays with distance: gradient and recall of each cell against it",
         config: || MemoryHorizon(memory_horizon::memory_horizon()),
+    },
+    Experiment {
+        name: "long-range",
+        system: "CNN, RNN, LSTM and Transformer of 32",
+        data: "random symbols",
+        minutes: 3,
+        shows: "what each sees, recalls and takes: field, Jacobian and recall against distance, steps and time against length",
+        config: || LongRange(long_range::long_range()),
     },
     Experiment {
         name: "copy",

@@ -4,9 +4,12 @@
 //! leaves in its directory.
 
 pub mod classification;
+pub mod jacobian;
 pub mod labelled;
 pub mod language_modelling;
+pub mod long_range;
 pub mod memory_horizon;
+pub mod recall;
 pub mod tagging;
 pub mod translation;
 

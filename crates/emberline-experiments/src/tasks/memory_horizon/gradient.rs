@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::super::jacobian::jacobian_norms;
 use super::learners::Learner;
 
 /// The Frobenius norm of ∂h_T/∂x_t for T − t = 0, 1, 2, … to the first symbol, where h_T is the state after the
@@ -10,27 +11,11 @@ use super::learners::Learner;
 /// # Shapes
 /// - symbols: `[rows, seq_length]`
 pub fn gradient_norms(learner: &Learner, symbols: Tensor<2, Int>) -> Vec<f64> {
-    let [rows, seq_length] = symbols.dims();
-    let vectors = learner.embed(symbols).detach(); // [rows, seq_length, d_embedding]
-    let d_embedding = vectors.dims()[2];
-    let mut squares = vec![0.0; rows * seq_length];
-    let d_hidden = learner.states(vectors.clone()).dims()[2];
-    for component in 0..d_hidden {
-        // Rows do not depend on each other, so that the sum over them has each row's own gradient.
-        let input = vectors.clone().require_grad();
-        let last = learner.states(input.clone()).narrow(1, seq_length - 1, 1);
-        let gradients = last.narrow(2, component, 1).sum().backward();
-        let gradient = input.grad(&gradients).expect("the input is of the graph");
-        let values: Vec<f64> = gradient.into_data().iter().collect();
-        for (square, row) in squares.iter_mut().zip(values.chunks(d_embedding)) {
-            *square += row.iter().map(|value| value * value).sum::<f64>();
-        }
-    }
-    let mean = |step: usize| {
-        let norms = (0..rows).map(|row| squares[row * seq_length + step].sqrt());
-        norms.sum::<f64>() / rows as f64
-    };
-    (0..seq_length).rev().map(mean).collect()
+    let [_, seq_length] = symbols.dims();
+    let states = |vectors| learner.states(vectors);
+    let mut norms = jacobian_norms(learner.embed(symbols), seq_length - 1, states);
+    norms.reverse();
+    norms
 }
 
 #[cfg(test)]
@@ -40,7 +25,7 @@ mod tests {
     use emberline_core::Stream;
     use emberline_recurrent::{AnyCell, LstmCell, LstmState, Reading, RecurrentCell};
 
-    use super::super::learners::{Memory, forced};
+    use super::super::learners::{Memory, forced, learners};
     use super::*;
 
     const INPUT_GATE: usize = 0;
@@ -81,11 +66,12 @@ mod tests {
     fn the_gradient_of_the_plain_cell_decays_and_that_of_the_open_lstm_stays() {
         let config = crate::experiments::memory_horizon::memory_horizon();
         let device = test_device().autodiff();
-        let model = super::super::learners::Learners::new(&config, Stream::new(1), &device);
+        let model = learners(&config, Stream::new(1), &device);
         let symbols = Tensor::<2, Int>::ones([2, 31], &device.clone().inner());
         let distances = &config.data.distances;
         let decay = |memory| {
-            let norms = gradient_norms(model.learner(memory, 1, distances), symbols.clone());
+            let norms =
+                gradient_norms(model.learner(memory as usize, 1, distances), symbols.clone());
             assert_eq!(norms.len(), 31);
             norms[30] / norms[0]
         };

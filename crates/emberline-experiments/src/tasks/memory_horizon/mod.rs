@@ -26,14 +26,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::gradient::gradient_norms;
-use self::learners::{Learners, Memory, Recall, Sequences};
+use self::learners::{Learner, Memory, learners};
+use super::recall::{BRIDGED, Learners, Recall, Sequences, SequencesConfig, accuracy};
 use super::{Findings, Prepared, without_model};
 use crate::config::{RunConfig, check_memory, check_sizes};
 use crate::model_directory::{load_weights_into, save_weights_of};
-use crate::result::{Figure, Scale, Table};
-
-/// The share of right answers from which on a distance counts as bridged.
-const BRIDGED: f64 = 0.9;
+use crate::result::{Figure, Scale};
 
 /// Cells against distances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,20 +50,6 @@ pub struct MemoryHorizonConfig {
     /// How each learns; its seed is that of the whole run. There should be no norm of gradients to clip at:
     /// it would be that of all models together, and tie them to each other.
     pub training: TrainingConfig,
-}
-
-/// Sequences of random symbols.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SequencesConfig {
-    /// The number of symbols. Guessing is right once in so many times.
-    pub n_symbols: usize,
-    /// How many symbols come after the one to recall; a model of each kind for each, in rising order.
-    pub distances: Vec<usize>,
-    /// The rows of an update.
-    pub batch_size: usize,
-    /// The batches that recall is measured on.
-    pub validation_batches: usize,
 }
 
 /// The sizes of a model, the same for every cell.
@@ -114,7 +98,7 @@ impl MemoryHorizonConfig {
 struct PreparedHorizon {
     config: MemoryHorizonConfig,
     data: Sequences,
-    model: Learners,
+    model: Learners<Learner>,
     device: Device,
 }
 
@@ -127,7 +111,7 @@ pub fn prepare(config: MemoryHorizonConfig) -> Result<Box<dyn Prepared>> {
     let device = config.device.open()?.autodiff();
     let random = Stream::new(config.training.seed);
     let data = Sequences::new(&config.data, random.named("sequences"), &device.clone().inner());
-    let model = Learners::new(&config, random.named("model"), &device);
+    let model = learners(&config, random.named("model"), &device);
     Ok(Box::new(PreparedHorizon { config, data, model, device }))
 }
 
@@ -149,7 +133,10 @@ impl Prepared for PreparedHorizon {
     ) -> Result<Trained<()>> {
         let trainer = Trainer {
             config: training,
-            objective: &Recall { distances: &self.config.data.distances },
+            objective: &Recall {
+                distances: &self.config.data.distances,
+                n_kinds: Memory::ALL.len(),
+            },
             data: &self.data,
             optimizer: None,
             device: &self.device,
@@ -181,21 +168,17 @@ impl Prepared for PreparedHorizon {
             let (here, far) = (norms[0].1, norms[norms.len() - 1].1);
             metrics.insert(format!("gradient_{}", memory.key()), far / here);
         }
-        let longest = self.config.gradient.distance;
+        let longest = self.config.gradient.distance as f64;
+        let recall = figure("right answers", Scale::Linear, &recall);
+        let gradients = figure("norm of the gradient", Scale::Logarithmic, &gradients);
+        let is_shown = |distance: f64| {
+            distance == longest || distance == 0.0 || (distance as usize).is_power_of_two()
+        };
         Ok(Findings {
             metrics,
-            samples: String::new(),
-            tables: vec![
-                table("right answers against distance", &recall, |_| true),
-                table("norm of the gradient against distance", &gradients, |distance| {
-                    distance == longest || distance == 0 || distance.is_power_of_two()
-                }),
-            ],
-            figures: vec![
-                figure("right answers", Scale::Linear, &recall),
-                figure("norm of the gradient", Scale::Logarithmic, &gradients),
-            ],
-            heatmaps: Vec::new(),
+            tables: vec![recall.table(|_| true), gradients.table(is_shown)],
+            figures: vec![recall, gradients],
+            ..Findings::default()
         })
     }
 }
@@ -205,12 +188,12 @@ type Lines = Vec<(Memory, Vec<(f64, f64)>)>;
 
 impl PreparedHorizon {
     /// The share of right answers.
-    fn recall(&self, trained: &Learners) -> Lines {
+    fn recall(&self, trained: &Learners<Learner>) -> Lines {
         let distances = &self.config.data.distances;
         let line = |memory| {
             let accuracy = |distance: &usize| {
-                let learner = trained.learner(memory, *distance, distances);
-                (*distance as f64, learner.accuracy(self.data.validation(), *distance))
+                let learner = trained.learner(memory as usize, *distance, distances);
+                (*distance as f64, accuracy(learner, self.data.validation(), *distance))
             };
             (memory, distances.iter().map(accuracy).collect())
         };
@@ -224,28 +207,12 @@ impl PreparedHorizon {
         let random = Stream::new(self.config.training.seed).named("gradient");
         let symbols = self.data.symbols(rows, distance + 1, random);
         let line = |memory| {
-            let learner = self.model.learner(memory, distances[0], distances);
+            let learner = self.model.learner(memory as usize, distances[0], distances);
             let norms = gradient_norms(learner, symbols.clone());
             let points = norms.into_iter().enumerate();
             (memory, points.map(|(distance, norm)| (distance as f64, norm)).collect())
         };
         Memory::ALL.map(line).into()
-    }
-}
-
-/// The points at the distances that are wanted.
-fn table(title: &str, lines: &Lines, is_wanted: impl Fn(usize) -> bool) -> Table {
-    let wanted = |line: &[(f64, f64)]| -> Vec<(f64, f64)> {
-        line.iter().copied().filter(|(distance, _)| is_wanted(*distance as usize)).collect()
-    };
-    let rows = lines.iter().map(|(memory, line)| {
-        (memory.name().to_string(), wanted(line).into_iter().map(|(_, value)| value).collect())
-    });
-    let distances = lines.first().map_or(Vec::new(), |(_, line)| wanted(line));
-    Table {
-        title: title.into(),
-        columns: distances.into_iter().map(|(distance, _)| distance.to_string()).collect(),
-        rows: rows.collect(),
     }
 }
 
