@@ -84,6 +84,38 @@ fn products_of_independent_queries_and_keys_have_the_variance_d_k() {
     assert!((variance / expected - 1.0).abs() < 4.0 * sigma / expected);
 }
 
+/// The mean norm of the derivatives of a softmax, `diag(w) - w wᵀ`, over queries of which each has sixteen scores: the
+/// products of random queries and keys by `scale`.
+fn norm_of_the_derivatives(d_key: usize, scale: f64) -> f64 {
+    let (rows, n_queries, n_keys) = (16, 8, 16);
+    let normals = |name: &str, n: usize| {
+        let values = Stream::new(3).named(name).normals(rows * n * d_key, 1.0);
+        Tensor::<4>::from_data(TensorData::new(values, [rows, 1, n, d_key]), &test_device())
+    };
+    let (queries, keys) = (normals("queries", n_queries), normals("keys", n_keys));
+    let weights = numbers(attention_weights(queries, keys, scale, &Visibility::default()));
+    let norms = weights.chunks_exact(n_keys).map(|weights| {
+        let derivatives = weights.iter().enumerate().flat_map(|(i, a)| {
+            weights.iter().enumerate().map(move |(j, b)| if i == j { a - a * b } else { -a * b })
+        });
+        derivatives.map(|derivative| derivative * derivative).sum::<f64>().sqrt()
+    });
+    norms.sum::<f64>() / (rows * n_queries) as f64
+}
+
+#[test]
+fn the_root_keeps_the_gradient_of_a_softmax_that_wide_keys_take_away() {
+    let plain = [4, 32, 256].map(|d_key| norm_of_the_derivatives(d_key, 1.0));
+    // The wider the keys, the more often one weight is all but 1, and nothing moves it.
+    assert!(plain[0] > 1.4 * plain[1] && plain[1] > 1.4 * plain[2], "{plain:?}");
+    let divided =
+        [4, 32, 256].map(|d_key| norm_of_the_derivatives(d_key, 1.0 / (d_key as f64).sqrt()));
+    for norm in divided {
+        assert!((norm / divided[0] - 1.0).abs() < 0.1, "{divided:?}");
+    }
+    assert!(divided[2] > 2.5 * plain[2], "{divided:?} {plain:?}");
+}
+
 #[test]
 fn weights_are_positive_and_add_up_to_1() {
     let (_, weights) = layer().forward_with_weights(words(), Visibility::default(), None);

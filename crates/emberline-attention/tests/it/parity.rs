@@ -129,3 +129,34 @@ fn batch_norm_agrees_with_torch_in_training_and_in_evaluation() {
         fixture.check_gradients(&norm, &gradients);
     }
 }
+
+/// Images as text: a pixel is a token, its channels are the entries.
+fn pixels(images: Tensor<4>) -> Tensor<3> {
+    let [batch_size, channels, height, width] = images.dims();
+    images.permute([0, 2, 3, 1]).reshape([batch_size, height * width, channels])
+}
+
+/// The other way around.
+fn images(pixels: Tensor<3>, shape: [usize; 4]) -> Tensor<4> {
+    let [batch_size, channels, height, width] = shape;
+    pixels.reshape([batch_size, height, width, channels]).permute([0, 3, 1, 2])
+}
+
+#[test]
+fn a_channel_of_images_is_an_entry_of_text_over_all_images_and_pixels() {
+    for fixture in Fixture::both("batch_norm_of_images") {
+        let input: Tensor<4> = fixture.tracked("input");
+        let shape @ [_, channels, ..] = input.dims();
+        let norm = fixture.filled(BatchNorm::init(channels, &fixture.device));
+        let (output, moved) = norm.clone().forward_training(pixels(input.clone()));
+        let output = images(output, shape);
+        fixture.check("output", output.to_data());
+        fixture.check("running_mean.after", moved.running_mean.val().into_data());
+        fixture.check("running_var.after", moved.running_variance.val().into_data());
+        let second = moved.forward(pixels(fixture.tensor("second_input")));
+        fixture.check("second_output", images(second, shape).into_data());
+        let gradients = fixture.backward(output);
+        fixture.check_gradient("input", &input, &gradients);
+        fixture.check_gradients(&norm, &gradients);
+    }
+}
