@@ -259,6 +259,24 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_is_a_table_at_the_places_wanted_and_that_is_text_in_columns() {
+        let line = |factor: f64| (1..=4).map(|x| (f64::from(x), factor * f64::from(x))).collect();
+        let figure = Figure {
+            title: "height".into(),
+            x_label: "width".into(),
+            scale: Scale::Linear,
+            lines: vec![("a".into(), line(1.0)), ("long".into(), line(0.25))],
+        };
+        let text = "\
+height against width
+             1         4
+a            1         4
+long    0.2500         1
+";
+        assert_eq!(figure.table(|x| x == 1.0 || x == 4.0).text(), text);
+    }
+
+    #[test]
     fn counts_and_small_numbers_are_told_apart() {
         assert_eq!([864.0, 0.25, 1.0 / 3e6].map(number), ["864", "0.2500", "3.3e-7"]);
     }

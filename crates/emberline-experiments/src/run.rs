@@ -119,10 +119,12 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: &dyn Prep
         None => samples,
     };
     let mut text = format!("{shown}\n");
-    for (name, value) in result.rows() {
-        text += &format!("{name:<22} {value}\n");
+    let mut rows = result.rows();
+    rows.push(("report".into(), report.display().to_string()));
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in rows {
+        text += &format!("{name:<width$} {value}\n");
     }
-    text += &format!("{:<22} {}\n", "report", report.display());
     Ok(terminal::result(text)?)
 }
 

@@ -67,6 +67,36 @@ fn the_memory_horizon_draws_gradient_and_recall_against_distance() {
 }
 
 #[test]
+fn long_range_sets_what_is_seen_recalled_and_taken_beside_each_other() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "long-range");
+    for (name, value) in [
+        // Two convolutions of width 2 see 3 words, recurrent layers what came before, an encoder all.
+        ("seen_before_cnn", 2.0),
+        ("seen_after_cnn", 0.0),
+        ("seen_before_lstm", 5.0),
+        ("seen_after_lstm", 0.0),
+        ("seen_before_transformer", 5.0),
+        ("seen_after_transformer", 5.0),
+        ("jacobian_cnn", 0.0),
+        ("sequential_steps_cnn", 2.0),
+        ("sequential_steps_rnn", 6.0),
+        ("sequential_steps_transformer", 1.0),
+        ("reads_cnn", 2.0 * 6.0 * 2.0),
+        ("reads_rnn", 6.0),
+        ("reads_transformer", 36.0),
+    ] {
+        assert_eq!(metric(&result, name), value, "{name}");
+    }
+    assert!(metric(&result, "jacobian_rnn") > 0.0);
+    let first = result["tables"][0]["rows"][0][0].as_str().unwrap();
+    assert!(finished.stdout.contains(first), "{}", finished.stdout);
+    for plot in ["right-answers", "norm-of-the-initial-Jacobian", "milliseconds-forward-and-back"] {
+        assert!(folder.path(&format!("long-range/plots/{plot}.svg")).is_file(), "{plot}");
+    }
+}
+
+#[test]
 fn a_translator_ends_with_its_scores_and_what_it_attended_to_and_translates_lines() {
     let folder = Folder::new();
     let (result, _) = run(&folder, "copy");
@@ -115,7 +145,7 @@ fn the_mean_of_the_last_checkpoints_is_tested_and_answers() {
 #[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
-    for experiment in ["name-classifier", "tagger", "memory-horizon", "copy"] {
+    for experiment in ["name-classifier", "tagger", "memory-horizon", "long-range", "copy"] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");
         folder.succeed(folder.emberline(&["run", "--config", &config, "--out", "again"]));

@@ -104,7 +104,7 @@ const SHORT: [&str; 5] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 7] = [
+const TINY_OTHERS: [(&str, &[&str]); 8] = [
     (
         "poem-gru",
         &[
@@ -133,6 +133,20 @@ const TINY_OTHERS: [(&str, &[&str]); 7] = [
             "model.d_hidden=6",
             "gradient.distance=5",
             "gradient.rows=2",
+        ],
+    ),
+    (
+        "long-range",
+        &[
+            "data.n_symbols=2",
+            "data.batch_size=4",
+            "data.distances=[1, 3]",
+            "data.validation_batches=2",
+            "model.d_model=8",
+            "model.cnn={ n_layers = 2, kernel_size = 2 }",
+            "model.transformer={ n_layers = 1, n_heads = 2, d_ff = 8 }",
+            "jacobian={ distance = 5, rows = 2, seeds = 2 }",
+            "timing={ lengths = [3, 6], rows = 2, runs = 1 }",
         ],
     ),
     (

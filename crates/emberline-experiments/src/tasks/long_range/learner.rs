@@ -6,7 +6,8 @@ use emberline_backend::{Embedding, Linear, LinearConfig};
 use emberline_core::Stream;
 
 use super::LongRangeConfig;
-use super::mixers::{Mixer, MixerKind};
+use super::kinds::MixerKind;
+use super::mixer::Mixer;
 use crate::tasks::recall::{Learners, Recaller};
 
 /// Names the first symbol of a sequence from the mixer's last output.

@@ -4,8 +4,9 @@
 //! it; recall over a distance, by a model that was trained on that very distance; the steps that have to wait for each
 //! other; and the time of a pass against the length.
 
+mod kinds;
 mod learner;
-mod mixers;
+mod mixer;
 mod timing;
 
 use std::collections::BTreeMap;
@@ -25,9 +26,9 @@ use emberline_training::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::kinds::{CnnConfig, EncoderConfig, MixerKind, MixersConfig};
 use self::learner::{Learner, learners};
-use self::mixers::Work;
-pub use self::mixers::{CnnConfig, EncoderConfig, MixerKind, MixersConfig};
+use self::mixer::Work;
 use super::jacobian::jacobian_norms;
 use super::recall::{BRIDGED, Learners, Recall, Sequences, SequencesConfig, accuracy};
 use super::{Findings, Prepared, without_model};
