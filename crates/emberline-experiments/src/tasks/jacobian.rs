@@ -42,9 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_running_sum_depends_on_what_it_has_read_with_the_norm_of_the_identity() {
+    fn norms_are_those_of_the_matrices_that_make_an_output() {
         let vectors = Tensor::<3>::ones([2, 4, 9], &test_device().autodiff());
-        // A third of the first x, and the second x itself.
+        // Of the identity of width 9 the norm is 3: an output is its own x and a third of the first.
         let outputs = |x: Tensor<3>| x.clone() + x.narrow(1, 0, 1).repeat_dim(1, 4) / 3.0;
         assert_eq!(jacobian_norms(vectors.clone(), 1, outputs)[1..], [3.0, 0.0, 0.0]);
         let first = jacobian_norms(vectors, 1, outputs)[0];

@@ -14,6 +14,7 @@ use emberline_recurrent::{AnyCell, Reading, RecurrentCell};
 
 /// One of the mixers.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a learner has one")]
 pub enum Mixer {
     /// The convolution nearest to the input first.
     Cnn(Vec<Convolution>),
@@ -49,6 +50,8 @@ pub struct Work {
 }
 
 impl Mixer {
+    /// The output at every position.
+    ///
     /// # Shapes
     /// - vectors, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, vectors: Tensor<3>) -> Tensor<3> {
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn no_step_of_a_recurrent_layer_can_be_taken_before_the_one_before_it() {
-        let (config, device) = (config(1, 1), test_device().autodiff());
+        let (config, device) = (config(1, 1), test_device());
         for kind in [MixerKind::Rnn, MixerKind::Lstm] {
             let Mixer::Recurrent(cell) = mixer(&config, kind, &device) else { panic!("{kind:?}") };
             // What is known of a word before the state is: an output that the state still changes.
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn positions_of_a_layer_of_convolution_or_attention_do_not_wait_for_each_other() {
-        let (config, device) = (config(1, 3), test_device().autodiff());
+        let (config, device) = (config(1, 3), test_device());
         let vectors = vectors(1, 6, &device);
         for kind in [MixerKind::Cnn, MixerKind::Transformer] {
             let mixer = mixer(&config, kind, &device);
