@@ -9,7 +9,7 @@ use emberline_models::transformer::PositionKind;
 use emberline_text::{
     BadLines, BatchSize, Column, FirstLine, PairColumns, SplitFractions, TranslationTokens,
 };
-use emberline_training::{AdamConfig, OptimizerConfig, Schedule, TrainingConfig};
+use emberline_training::{AdamConfig, EarlyStopping, OptimizerConfig, Schedule, TrainingConfig};
 
 use crate::tasks::translation::{
     BatchesConfig, DataConfig, ModelConfig, ScoresConfig, TokensConfig, TranslationConfig,
@@ -67,7 +67,7 @@ fn translate(
         data,
         bad_lines: BadLines::Refuse,
         tokens,
-        batches: BatchesConfig { size: BatchSize::Tokens(2048), max_tokens: Some(128) },
+        batches: BatchesConfig { size: BatchSize::Tokens(1024), max_tokens: Some(128) },
         model: ModelConfig::Transformer {
             d_model: D_MODEL,
             d_ff: 512,
@@ -90,10 +90,10 @@ fn translate(
             schedule: Schedule::Noam { d_model: D_MODEL as u64, warmup_steps: 1000 },
             max_grad_norm: Some(1.0),
             log_every: 20,
-            evaluate_every: 250,
-            checkpoint_every: 500,
+            evaluate_every: 200,
+            checkpoint_every: 200,
             keep_checkpoints: 5,
-            early_stopping: None,
+            early_stopping: Some(EarlyStopping { patience: 5, min_delta: 0.0 }),
         },
         averaged_checkpoints: 5,
         beam: BeamConfig::default(),
