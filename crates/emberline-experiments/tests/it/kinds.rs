@@ -128,6 +128,33 @@ fn a_translator_of_text_has_bleu_with_its_signature_and_no_attention_without_any
 }
 
 #[test]
+fn every_recurrent_translator_learns_is_scored_and_answers_from_its_directory() {
+    let folder = Folder::new();
+    for (name, sizes, n_heatmaps) in [
+        ("sutskever", "n_layers=2, reversed_source=true", 0),
+        ("cho", "n_layers=1, d_maxout=6", 0),
+        ("bahdanau", "d_alignment=6, d_maxout=6, output_state=\"current\"", 4),
+        ("luong", "n_layers=2, score=\"general\", input_feeding=true, reversed_source=true", 4),
+    ] {
+        let sizes = format!("d_embedding=6, d_hidden=8, dropout=0.1, {sizes}");
+        let model = format!("model={{name=\"{name}\", {sizes}}}");
+        let run = folder.tiny_run_of("copy", name, &["--set", &model, "--json"]);
+        let result: Value = serde_json::from_str(&folder.succeed(run).stdout).unwrap();
+        assert!((0.0..=1.0).contains(&metric(&result, "test_exact_match")), "{name}");
+        assert!(metric(&result, "test_perplexity") > 1.0, "{name}");
+        let heatmaps = result["heatmaps"].as_array().map_or(0, Vec::len);
+        assert_eq!(heatmaps, n_heatmaps, "{name}");
+        let best = folder.read(&format!("{name}/checkpoints/best"));
+        let best = format!("{name}/checkpoints/{}", best.trim());
+        let [of_run, of_checkpoint] = [name, &best].map(|model| {
+            let predict = ["predict", "translation", model, "--text", "0 1 2\n3 3"];
+            folder.succeed(folder.emberline(&predict)).stdout
+        });
+        assert_eq!((of_run.lines().count(), &of_run), (2, &of_checkpoint), "{name}");
+    }
+}
+
+#[test]
 fn the_mean_of_the_last_checkpoints_is_tested_and_answers() {
     let folder = Folder::new();
     let (result, _) = run(&folder, "multi30k-transformer");
