@@ -105,7 +105,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "long-range",
         system: "CNN, RNN, LSTM and Transformer of 32",
         data: "random symbols",
-        minutes: 3,
+        minutes: 2,
         shows: "what each sees, recalls and takes: field, Jacobian and recall against distance, steps and time against length",
         config: || LongRange(long_range::long_range()),
     },
