@@ -11,6 +11,7 @@ use crate::doctor::peak_memory;
 use crate::failure::Outcome;
 use crate::result::{duration, grouped, mebibytes};
 use crate::tasks::Prepared;
+use crate::tasks::trainee::Session;
 use crate::terminal;
 
 /// Updates that are not timed: the first ones fill caches and compile kernels.
@@ -63,7 +64,12 @@ fn estimate(prepared: &dyn Prepared) -> Result<Estimate> {
     };
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let mut stopwatch = Stopwatch::default();
-    prepared.train(directory.path(), &short, &mut stopwatch, &AtomicBool::new(false))?;
+    prepared.train(Session {
+        directory: directory.path(),
+        training: &short,
+        observer: &mut stopwatch,
+        interrupt: &AtomicBool::new(false),
+    })?;
 
     let (begin, end, evaluated, saved) = stopwatch.laps().context("the updates were not timed")?;
     let seconds = |from: Instant, to: Instant| (to - from).as_secs_f64();

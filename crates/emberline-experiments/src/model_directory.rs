@@ -51,14 +51,12 @@ pub fn load_weights_into<M: Module>(
     load_weights(model, &Weights::open(directory.join(WEIGHTS))?, names)
 }
 
-/// Writes a language model into a directory that is there.
-pub fn save(
-    model: &RnnLanguageModel,
+/// Writes the config of a language model and its tokenizer into a directory that is there.
+pub fn write_others(
     config: &RnnLanguageModelConfig,
     tokenizer: &Tokenizer,
     directory: &Path,
 ) -> Result<(), CheckpointError> {
-    save_weights_of(model, &RnnLanguageModel::stored_name, directory)?;
     write_config(directory, config)?;
     write_atomically(directory.join(TOKENIZER), &tokenizer.to_json())
 }

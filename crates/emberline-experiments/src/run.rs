@@ -14,6 +14,7 @@ use crate::doctor::{BURN_VERSION, peak_memory};
 use crate::failure::{Failure, Outcome};
 use crate::result::{RunResult, grouped, median};
 use crate::run_directory::{self, RESULT_FILE, RunDirectory, SAMPLES_FILE};
+use crate::tasks::trainee::Session;
 use crate::tasks::{Findings, Prepared};
 use crate::{dry_run, experiments, interrupt, progress, report, terminal};
 
@@ -92,7 +93,9 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: &dyn Prep
     ));
     let interrupt = interrupt::listen()?;
     let mut observer = observer(arguments, interrupt);
-    let trained = prepared.train(path, config.training(), observer.as_mut(), interrupt)?;
+    let training = config.training();
+    let session = Session { directory: path, training, observer: observer.as_mut(), interrupt };
+    let trained = prepared.train(session)?;
     drop(observer);
     if trained.outcome == TrainingOutcome::Interrupted {
         return Err(Failure::Interrupted(format!(

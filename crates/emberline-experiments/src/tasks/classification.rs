@@ -1,27 +1,24 @@
 //! A classifier reads a short text, letter by letter and both ways, and says which class it is of.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use burn::module::Module;
-use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
 use emberline_core::Stream;
-use emberline_core::parameters::parameter_count;
 use emberline_evaluation::{ConfusionMatrix, predict_rows};
 use emberline_finetuning::{Classification, LabelledBatches};
 use emberline_models::recurrent_classifier::{RecurrentClassifier, RecurrentClassifierConfig};
 use emberline_text::{Example, FirstLine, LabelledTexts, SplitFractions, Vocabulary};
-use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
+use emberline_training::{Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::labelled::{self, ModelConfig};
-use super::{Findings, Prepared, without_model};
-use crate::config::{RunConfig, check_memory, check_sizes};
+use super::trainee::{Session, Trainee};
+use super::{Findings, Prepared};
+use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
-use crate::model_directory::load_weights_into;
 
 /// The texts that are shown with their answers.
 const SHOWN: usize = 20;
@@ -79,8 +76,7 @@ struct PreparedClassifier {
     test: LabelledTexts,
     test_examples: Vec<Example>,
     model_config: RecurrentClassifierConfig,
-    model: RecurrentClassifier,
-    device: Device,
+    trainee: Trainee<RecurrentClassifier>,
 }
 
 /// Reads the texts, opens the device and makes the model; writes nothing.
@@ -126,9 +122,12 @@ pub fn prepare(mut config: ClassificationConfig) -> Result<Box<dyn Prepared>> {
         n_layers,
         dropout,
     };
-    // The weights, their gradients and the optimizer's two moments.
-    check_memory(model_config.parameter_count(), 4)?;
-    let model = model_config.init(random.named("model"), &device);
+    let trainee = Trainee::new(
+        model_config.parameter_count(),
+        |device| model_config.init(random.named("model"), device),
+        RecurrentClassifier::stored_name,
+        device,
+    )?;
     Ok(Box::new(PreparedClassifier {
         config,
         characters,
@@ -137,8 +136,7 @@ pub fn prepare(mut config: ClassificationConfig) -> Result<Box<dyn Prepared>> {
         test,
         test_examples,
         model_config,
-        model,
-        device,
+        trainee,
     }))
 }
 
@@ -148,44 +146,26 @@ impl Prepared for PreparedClassifier {
     }
 
     fn parameters(&self) -> usize {
-        parameter_count(&self.model)
+        self.trainee.parameters()
     }
 
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>> {
-        let names = &RecurrentClassifier::stored_name;
-        let vocabularies = (&self.characters, &self.classes);
-        let trainer = Trainer {
-            config: training,
-            objective: &Classification,
-            data: &self.data,
-            optimizer: None,
-            device: &self.device,
-            directory,
-            files: ModelFiles {
-                save: &|model, directory| {
-                    labelled::save(model, names, &self.model_config, vocabularies, directory)
-                },
-                load: &|model, directory| load_weights_into(model, names, directory),
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
+        self.trainee.train(
+            session,
+            &Classification,
+            &self.data,
+            &|directory| {
+                let Self { model_config, characters, classes, .. } = self;
+                labelled::write_others(model_config, characters, classes, directory)
             },
-            identity: &json!({ "model": self.config.model, "data": self.config.data }),
-            observer,
-            interrupt,
-        };
-        Ok(without_model(trainer.resume(self.model.clone())?))
+            &json!({ "model": self.config.model, "data": self.config.data }),
+        )
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
-        let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
-        let names = &RecurrentClassifier::stored_name;
-        let model = load_weights_into(self.model.clone(), names, &best)?.valid();
+        let model = self.trainee.best(directory)?.valid();
         let rows: Vec<&[u32]> = self.test_examples.iter().map(|row| &row.tokens[..]).collect();
-        let device = self.device.clone().inner();
+        let device = self.trainee.device.clone().inner();
         let predicted = predict_rows(&model, &rows, self.config.data.batch_size, &device);
 
         let mut matrix = ConfusionMatrix::new(self.classes.size());

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::module::Module;
 use emberline_checkpoint::{CheckpointError, write_atomically, write_config};
 use emberline_evaluation::{ConfusionMatrix, Scores};
 use emberline_recurrent::{CellKind, Merge};
@@ -11,7 +10,6 @@ use emberline_text::{TokenCounts, Vocabulary, VocabularyConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{check_dropout, check_sizes};
-use crate::model_directory::{Names, save_weights_of};
 use crate::result::Table;
 
 const VOCABULARY: &str = "vocabulary.json";
@@ -56,15 +54,13 @@ pub fn vocabulary(counts: &TokenCounts, min_count: u64) -> Result<Vocabulary> {
     Ok(Vocabulary::new(counts, &VocabularyConfig { min_count, ..VocabularyConfig::default() })?)
 }
 
-/// Writes a model with its vocabularies into a directory that is there.
-pub fn save<M: Module>(
-    model: &M,
-    names: &Names,
+/// Writes the config of a model and its vocabularies into a directory that is there.
+pub fn write_others(
     config: &impl Serialize,
-    (vocabulary, labels): (&Vocabulary, &Vocabulary),
+    vocabulary: &Vocabulary,
+    labels: &Vocabulary,
     directory: &Path,
 ) -> Result<(), CheckpointError> {
-    save_weights_of(model, names, directory)?;
     write_config(directory, config)?;
     write_atomically(directory.join(VOCABULARY), &vocabulary.to_json())?;
     write_atomically(directory.join(LABELS), &labels.to_json())

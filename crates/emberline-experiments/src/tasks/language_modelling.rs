@@ -4,25 +4,23 @@ use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
 use emberline_core::Stream;
-use emberline_core::parameters::parameter_count;
 use emberline_generation::GenerationConfig;
 use emberline_models::rnn_language_model::{
     CellKind, ModelType, RnnLanguageModel, RnnLanguageModelConfig,
 };
 use emberline_pretraining::{CarriedNextToken, NextTokenWindows};
 use emberline_text::{Corpus, SplitFractions, Tokenizer, Windows};
-use emberline_training::{ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint};
+use emberline_training::{Trained, TrainingConfig, best_checkpoint};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Findings, Prepared, without_model};
-use crate::config::{RunConfig, check_dropout, check_memory, check_sizes};
+use super::trainee::{Session, Trainee};
+use super::{Findings, Prepared};
+use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::{datasets, generate, model_directory};
 
 /// A language model on a text.
@@ -145,8 +143,7 @@ struct PreparedLanguageModel {
     tokenizer: Tokenizer,
     data: NextTokenWindows,
     model_config: RnnLanguageModelConfig,
-    model: RnnLanguageModel,
-    device: Device,
+    trainee: Trainee<RnnLanguageModel>,
     /// The characters of a token of the validation text, on average.
     characters_per_token: f64,
 }
@@ -181,16 +178,19 @@ pub fn prepare(mut config: LanguageModellingConfig) -> Result<Box<dyn Prepared>>
     let data =
         NextTokenWindows::new(training, &validation, &device).with_context(|| of("validation"))?;
     let model_config = config.model.for_vocabulary(tokenizer.vocab_size());
-    // The weights, their gradients and the optimizer's two moments.
-    check_memory(model_config.parameter_count(), 4)?;
-    let model = model_config.init(Stream::new(config.training.seed).named("model"), &device);
+    let random = Stream::new(config.training.seed).named("model");
+    let trainee = Trainee::new(
+        model_config.parameter_count(),
+        |device| model_config.init(random, device),
+        RnnLanguageModel::stored_name,
+        device,
+    )?;
     let prepared = PreparedLanguageModel {
         config,
         tokenizer,
         data,
         model_config,
-        model,
-        device,
+        trainee,
         characters_per_token,
     };
     Ok(Box::new(prepared))
@@ -213,38 +213,19 @@ impl Prepared for PreparedLanguageModel {
     }
 
     fn parameters(&self) -> usize {
-        parameter_count(&self.model)
+        self.trainee.parameters()
     }
 
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>> {
-        let files = ModelFiles {
-            save: &|model, directory| {
-                model_directory::save(model, &self.model_config, &self.tokenizer, directory)
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
+        self.trainee.train(
+            session,
+            &CarriedNextToken,
+            &self.data,
+            &|directory| {
+                model_directory::write_others(&self.model_config, &self.tokenizer, directory)
             },
-            load: &|model, directory| {
-                let names = &RnnLanguageModel::stored_name;
-                model_directory::load_weights_into(model, names, directory)
-            },
-        };
-        let trainer = Trainer {
-            config: training,
-            objective: &CarriedNextToken,
-            data: &self.data,
-            optimizer: None,
-            device: &self.device,
-            directory,
-            files,
-            identity: &json!({ "model": self.config.model, "data": self.config.data }),
-            observer,
-            interrupt,
-        };
-        Ok(without_model(trainer.resume(self.model.clone())?))
+            &json!({ "model": self.config.model, "data": self.config.data }),
+        )
     }
 
     fn finish(&self, directory: &Path, trained: &Trained<()>) -> Result<Findings> {
@@ -266,7 +247,7 @@ impl PreparedLanguageModel {
     fn samples(&self, directory: &Path) -> Result<String> {
         let config = &self.config;
         let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
-        let loaded = model_directory::load(&best, &self.device.clone().inner())?;
+        let loaded = model_directory::load(&best, &self.trainee.device.clone().inner())?;
         let generation = GenerationConfig {
             sampling: generate::sampling(config.samples.temperature, None, None)?,
             max_new_tokens: config.samples.max_new_tokens,
@@ -297,6 +278,7 @@ impl PreparedLanguageModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::check_memory;
     use crate::experiments::char_lstm::char_lstm_deep;
 
     #[test]

@@ -11,15 +11,16 @@ pub mod long_range;
 pub mod memory_horizon;
 pub mod recall;
 pub mod tagging;
+pub mod trainee;
 pub mod translation;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use emberline_training::{Observer, Trained, TrainingConfig};
+use emberline_training::Trained;
 
+use self::trainee::Session;
 use crate::config::RunConfig;
 use crate::result::{Figure, Heatmap, Table};
 
@@ -37,13 +38,7 @@ pub trait Prepared {
     ///
     /// # Errors
     /// Those of [`Trainer::resume`](emberline_training::Trainer::resume).
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>>;
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>>;
 
     /// What the model of a run directory does, once it is trained.
     ///
@@ -65,10 +60,4 @@ pub struct Findings {
     pub figures: Vec<Figure>,
     /// Grids for the report.
     pub heatmaps: Vec<Heatmap>,
-}
-
-/// How a training ended, without the model.
-fn without_model<M>(trained: Trained<M>) -> Trained<()> {
-    let Trained { outcome, step, validation_loss, best, .. } = trained;
-    Trained { model: (), outcome, step, validation_loss, best }
 }

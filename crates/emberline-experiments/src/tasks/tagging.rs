@@ -2,29 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::module::Module;
-use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
 use emberline_core::Stream;
-use emberline_core::parameters::parameter_count;
 use emberline_evaluation::{ConfusionMatrix, SpanScores, predict_tokens};
 use emberline_finetuning::{LabelledBatches, TokenClassification};
 use emberline_models::recurrent_tagger::{RecurrentTagger, RecurrentTaggerConfig};
 use emberline_text::{Example, Separator, TaggedSentence, TaggedSentences, Vocabulary};
-use emberline_training::{
-    ModelFiles, Observer, Trained, Trainer, TrainingConfig, best_checkpoint, latest_checkpoint,
-};
+use emberline_training::{Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::labelled::{self, ModelConfig};
-use super::{Findings, Prepared, without_model};
-use crate::config::{RunConfig, check_memory, check_sizes};
+use super::trainee::{Session, Trainee};
+use super::{Findings, Prepared};
+use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
-use crate::model_directory::load_weights_into;
 
 /// The sentences that are shown with their tags.
 const SHOWN: usize = 8;
@@ -91,8 +86,7 @@ struct PreparedTagger {
     validation: Part,
     test: Part,
     model_config: RecurrentTaggerConfig,
-    model: RecurrentTagger,
-    device: Device,
+    trainee: Trainee<RecurrentTagger>,
 }
 
 /// Reads the sentences, opens the device and makes the model; writes nothing.
@@ -128,9 +122,12 @@ pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
         n_layers,
         dropout,
     };
-    // The weights, their gradients and the optimizer's two moments.
-    check_memory(model_config.parameter_count(), 4)?;
-    let model = model_config.init(random.named("model"), &device);
+    let trainee = Trainee::new(
+        model_config.parameter_count(),
+        |device| model_config.init(random.named("model"), device),
+        RecurrentTagger::stored_name,
+        device,
+    )?;
     Ok(Box::new(PreparedTagger {
         config,
         words,
@@ -139,8 +136,7 @@ pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
         validation,
         test,
         model_config,
-        model,
-        device,
+        trainee,
     }))
 }
 
@@ -165,43 +161,25 @@ impl Prepared for PreparedTagger {
     }
 
     fn parameters(&self) -> usize {
-        parameter_count(&self.model)
+        self.trainee.parameters()
     }
 
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>> {
-        let names = &RecurrentTagger::stored_name;
-        let vocabularies = (&self.words, &self.tags);
-        let trainer = Trainer {
-            config: training,
-            objective: &TokenClassification,
-            data: &self.data,
-            optimizer: None,
-            device: &self.device,
-            directory,
-            files: ModelFiles {
-                save: &|model, directory| {
-                    labelled::save(model, names, &self.model_config, vocabularies, directory)
-                },
-                load: &|model, directory| load_weights_into(model, names, directory),
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
+        self.trainee.train(
+            session,
+            &TokenClassification,
+            &self.data,
+            &|directory| {
+                labelled::write_others(&self.model_config, &self.words, &self.tags, directory)
             },
-            identity: &json!({ "model": self.config.model, "data": self.config.data }),
-            observer,
-            interrupt,
-        };
-        Ok(without_model(trainer.resume(self.model.clone())?))
+            &json!({ "model": self.config.model, "data": self.config.data }),
+        )
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
-        let best = best_checkpoint(directory)?.context("a finished run has a best checkpoint")?;
-        let last = latest_checkpoint(directory)?.context("a finished run has a checkpoint")?;
         // Where most tags are `O`, the lowest loss is long before the first entity is dared.
-        let (best, last) = (self.load(&best)?, self.load(&last)?);
+        let best = self.trainee.best(directory)?.valid();
+        let last = self.trainee.last(directory)?.valid();
         let [of_best, of_last] =
             [&best, &last].map(|model| self.answers(model, &self.validation).f1());
         let model = if of_last > of_best { last } else { best };
@@ -254,14 +232,9 @@ impl Answers<'_> {
 }
 
 impl PreparedTagger {
-    fn load(&self, checkpoint: &Path) -> Result<RecurrentTagger> {
-        let names = &RecurrentTagger::stored_name;
-        Ok(load_weights_into(self.model.clone(), names, checkpoint)?.valid())
-    }
-
     fn answers(&self, model: &RecurrentTagger, part: &Part) -> Answers<'_> {
         let rows: Vec<&[u32]> = part.examples.iter().map(|row| &row.tokens[..]).collect();
-        let device = self.device.clone().inner();
+        let device = self.trainee.device.clone().inner();
         let predicted = predict_tokens(model, &rows, self.config.data.batch_size, &device);
         let mut matrix = ConfusionMatrix::new(self.tags.size());
         for (example, predicted) in part.examples.iter().zip(&predicted) {

@@ -11,18 +11,14 @@ mod timing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use emberline_backend::device::DeviceName;
 use emberline_checkpoint::Stored;
 use emberline_core::Stream;
-use emberline_core::parameters::parameter_count;
-use emberline_training::{
-    Data, ModelFiles, Observer, Trained, Trainer, TrainingConfig, latest_checkpoint,
-};
+use emberline_training::{Data, Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -31,9 +27,9 @@ use self::learner::{Learner, learners};
 use self::mixer::Work;
 use super::jacobian::jacobian_norms;
 use super::recall::{BRIDGED, Learners, Recall, Sequences, SequencesConfig, accuracy};
-use super::{Findings, Prepared, without_model};
-use crate::config::{RunConfig, check_memory, check_sizes};
-use crate::model_directory::{load_weights_into, save_weights_of};
+use super::trainee::{Session, Trainee};
+use super::{Findings, Prepared};
+use crate::config::{RunConfig, check_sizes};
 use crate::result::{Figure, Scale, Table};
 
 /// The longest row that is timed: the weights of attention, which are counted, are as many as its square.
@@ -125,8 +121,7 @@ impl LongRangeConfig {
 struct PreparedRange {
     config: LongRangeConfig,
     data: Sequences,
-    model: Learners<Learner>,
-    device: Device,
+    trainee: Trainee<Learners<Learner>>,
 }
 
 /// Opens the device and makes the models; writes nothing.
@@ -134,12 +129,16 @@ struct PreparedRange {
 /// # Errors
 /// If the device cannot be opened, or the models do not fit into memory.
 pub fn prepare(config: LongRangeConfig) -> Result<Box<dyn Prepared>> {
-    check_memory(learner::parameters_of(&config), 4)?;
     let device = config.device.open()?.autodiff();
     let random = Stream::new(config.training.seed);
     let data = Sequences::new(&config.data, random.named("sequences"), &device.clone().inner());
-    let model = learners(&config, random.named("model"), &device);
-    Ok(Box::new(PreparedRange { config, data, model, device }))
+    let trainee = Trainee::new(
+        learner::parameters_of(&config),
+        |device| learners(&config, random.named("model"), device),
+        Stored::same,
+        device,
+    )?;
+    Ok(Box::new(PreparedRange { config, data, trainee }))
 }
 
 impl Prepared for PreparedRange {
@@ -148,38 +147,22 @@ impl Prepared for PreparedRange {
     }
 
     fn parameters(&self) -> usize {
-        parameter_count(&self.model)
+        self.trainee.parameters()
     }
 
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>> {
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
         let distances = &self.config.data.distances;
-        let trainer = Trainer {
-            config: training,
-            objective: &Recall { distances, n_kinds: MixerKind::ALL.len() },
-            data: &self.data,
-            optimizer: None,
-            device: &self.device,
-            directory,
-            files: ModelFiles {
-                save: &|model, directory| save_weights_of(model, &Stored::same, directory),
-                load: &|model, directory| load_weights_into(model, &Stored::same, directory),
-            },
-            identity: &json!({ "model": self.config.model, "data": self.config.data }),
-            observer,
-            interrupt,
-        };
-        Ok(without_model(trainer.resume(self.model.clone())?))
+        self.trainee.train(
+            session,
+            &Recall { distances, n_kinds: MixerKind::ALL.len() },
+            &self.data,
+            &|_| Ok(()),
+            &json!({ "model": self.config.model, "data": self.config.data }),
+        )
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
-        let last = latest_checkpoint(directory)?.context("a finished run has a checkpoint")?;
-        let trained = load_weights_into(self.model.clone(), &Stored::same, &last)?;
+        let trained = self.trainee.last(directory)?;
         let recall = self.recall(&trained);
         let [initial, learned] = [self.initial_norms(), self.learned_norms(&trained)];
         let seen = MixerKind::ALL.map(|kind| self.seen(kind));
@@ -236,7 +219,7 @@ impl PreparedRange {
     /// A learner with initial weights of its own.
     fn initial(&self, kind: MixerKind, seed: u64) -> Learner {
         let random = Stream::new(self.config.training.seed).named("initial").at(seed);
-        Learner::new(&self.config, kind, random, &self.device)
+        Learner::new(&self.config, kind, random, &self.trainee.device)
     }
 
     /// The norms of ∂y_n/∂x_{n−d} for every d, at some initial weights: the mean over these.
@@ -305,7 +288,13 @@ impl PreparedRange {
             for length in lengths {
                 let symbols = self.data.symbols(*rows, *length, random);
                 let time = |learner, pass: fn(&Learner, _)| {
-                    timing::milliseconds(learner, symbols.clone(), pass, *runs, &self.device)
+                    timing::milliseconds(
+                        learner,
+                        symbols.clone(),
+                        pass,
+                        *runs,
+                        &self.trainee.device,
+                    )
                 };
                 line.push((*length as f64, time(&without_gradients, timing::forward)?));
                 line_of_both.push((*length as f64, time(&learner, timing::forward_and_back)?));

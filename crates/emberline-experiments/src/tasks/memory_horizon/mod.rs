@@ -10,27 +10,22 @@ mod learners;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::module::Module;
-use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
 use emberline_checkpoint::Stored;
 use emberline_core::Stream;
-use emberline_core::parameters::parameter_count;
-use emberline_training::{
-    Data, ModelFiles, Observer, Trained, Trainer, TrainingConfig, latest_checkpoint,
-};
+use emberline_training::{Data, Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::gradient::gradient_norms;
 use self::learners::{Learner, Memory, learners};
 use super::recall::{BRIDGED, Learners, Recall, Sequences, SequencesConfig, accuracy};
-use super::{Findings, Prepared, without_model};
-use crate::config::{RunConfig, check_memory, check_sizes};
-use crate::model_directory::{load_weights_into, save_weights_of};
+use super::trainee::{Session, Trainee};
+use super::{Findings, Prepared};
+use crate::config::{RunConfig, check_sizes};
 use crate::result::{Figure, Scale};
 
 /// Cells against distances.
@@ -98,8 +93,7 @@ impl MemoryHorizonConfig {
 struct PreparedHorizon {
     config: MemoryHorizonConfig,
     data: Sequences,
-    model: Learners<Learner>,
-    device: Device,
+    trainee: Trainee<Learners<Learner>>,
 }
 
 /// Opens the device and makes the models; writes nothing.
@@ -107,12 +101,16 @@ struct PreparedHorizon {
 /// # Errors
 /// If the device cannot be opened, or the models do not fit into memory.
 pub fn prepare(config: MemoryHorizonConfig) -> Result<Box<dyn Prepared>> {
-    check_memory(learners::parameters_of(&config), 4)?;
     let device = config.device.open()?.autodiff();
     let random = Stream::new(config.training.seed);
     let data = Sequences::new(&config.data, random.named("sequences"), &device.clone().inner());
-    let model = learners(&config, random.named("model"), &device);
-    Ok(Box::new(PreparedHorizon { config, data, model, device }))
+    let trainee = Trainee::new(
+        learners::parameters_of(&config),
+        |device| learners(&config, random.named("model"), device),
+        Stored::same,
+        device,
+    )?;
+    Ok(Box::new(PreparedHorizon { config, data, trainee }))
 }
 
 impl Prepared for PreparedHorizon {
@@ -121,40 +119,22 @@ impl Prepared for PreparedHorizon {
     }
 
     fn parameters(&self) -> usize {
-        parameter_count(&self.model)
+        self.trainee.parameters()
     }
 
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>> {
-        let trainer = Trainer {
-            config: training,
-            objective: &Recall {
-                distances: &self.config.data.distances,
-                n_kinds: Memory::ALL.len(),
-            },
-            data: &self.data,
-            optimizer: None,
-            device: &self.device,
-            directory,
-            files: ModelFiles {
-                save: &|model, directory| save_weights_of(model, &Stored::same, directory),
-                load: &|model, directory| load_weights_into(model, &Stored::same, directory),
-            },
-            identity: &json!({ "model": self.config.model, "data": self.config.data }),
-            observer,
-            interrupt,
-        };
-        Ok(without_model(trainer.resume(self.model.clone())?))
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
+        let distances = &self.config.data.distances;
+        self.trainee.train(
+            session,
+            &Recall { distances, n_kinds: Memory::ALL.len() },
+            &self.data,
+            &|_| Ok(()),
+            &json!({ "model": self.config.model, "data": self.config.data }),
+        )
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
-        let last = latest_checkpoint(directory)?.context("a finished run has a checkpoint")?;
-        let trained = load_weights_into(self.model.clone(), &Stored::same, &last)?.valid();
+        let trained = self.trainee.last(directory)?.valid();
         let recall = self.recall(&trained);
         let gradients = self.gradients();
 
@@ -207,7 +187,7 @@ impl PreparedHorizon {
         let random = Stream::new(self.config.training.seed).named("gradient");
         let symbols = self.data.symbols(rows, distance + 1, random);
         let line = |memory| {
-            let learner = self.model.learner(memory as usize, distances[0], distances);
+            let learner = self.trainee.model.learner(memory as usize, distances[0], distances);
             let norms = gradient_norms(learner, symbols.clone());
             let points = norms.into_iter().enumerate();
             (memory, points.map(|(distance, norm)| (distance as f64, norm)).collect())

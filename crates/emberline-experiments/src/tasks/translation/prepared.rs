@@ -1,29 +1,26 @@
 //! The run of one model.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::Device;
 use emberline_checkpoint::remove_directory;
 use emberline_core::Stream;
-use emberline_core::parameters::parameter_count;
 use emberline_generation::target_log_probabilities;
 use emberline_pretraining::{Translation, TranslationBatches};
 use emberline_text::{EncodedPairs, Pair, ParallelCorpus, TokenPair, TranslationTokenizer};
-use emberline_training::{
-    ModelFiles, Observer, Trained, Trainer, TrainingConfig, average_checkpoints, best_checkpoint,
-};
+use emberline_training::{Trained, average_checkpoints};
 use serde_json::json;
 
 use super::TranslationConfig;
 use super::data::Parts;
 use super::model::TranslatorConfig;
 use super::translator::{self, Translator, check_length};
-use crate::config::{RunConfig, check_memory};
-use crate::model_directory::{AVERAGED, load_weights_into};
-use crate::tasks::{Findings, Prepared, without_model};
+use crate::config::RunConfig;
+use crate::model_directory::AVERAGED;
+use crate::tasks::trainee::{Session, Trainee};
+use crate::tasks::{Findings, Prepared};
 use crate::terminal;
 
 /// The pairs that are shown with what the model wrote.
@@ -39,8 +36,7 @@ struct PreparedTranslator<C: TranslatorConfig> {
     test: Vec<Pair>,
     test_pairs: Vec<TokenPair>,
     model_config: C,
-    model: C::Model,
-    device: Device,
+    trainee: Trainee<C::Model>,
 }
 
 /// Opens the device and makes the model; writes nothing.
@@ -94,9 +90,12 @@ pub fn prepare<C: TranslatorConfig>(
     if let Some(schedule) = config.scheduled_sampling {
         data = data.with_scheduled_sampling(schedule);
     }
-    // The weights, their gradients and the optimizer's two moments.
-    check_memory(model_config.parameter_count(), 4)?;
-    let model = model_config.init(random.named("model"), &device);
+    let trainee = Trainee::new(
+        model_config.parameter_count(),
+        |device| model_config.init(random.named("model"), device),
+        C::stored_name,
+        device,
+    )?;
     Ok(Box::new(PreparedTranslator {
         config,
         tokenizers,
@@ -104,8 +103,7 @@ pub fn prepare<C: TranslatorConfig>(
         test,
         test_pairs,
         model_config,
-        model,
-        device,
+        trainee,
     }))
 }
 
@@ -128,31 +126,17 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
     }
 
     fn parameters(&self) -> usize {
-        parameter_count(&self.model)
+        self.trainee.parameters()
     }
 
-    fn train(
-        &self,
-        directory: &Path,
-        training: &TrainingConfig,
-        observer: &mut dyn Observer,
-        interrupt: &AtomicBool,
-    ) -> Result<Trained<()>> {
+    fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
         let config = &self.config;
-        let trainer = Trainer {
-            config: training,
-            objective: &Translation { smoothing: config.smoothing },
-            data: &self.data,
-            optimizer: None,
-            device: &self.device,
-            directory,
-            files: ModelFiles {
-                save: &|model, directory| {
-                    translator::save(model, &self.model_config, &self.tokenizers, directory)
-                },
-                load: &|model, directory| load_weights_into(model, &C::stored_name, directory),
-            },
-            identity: &json!({
+        self.trainee.train(
+            session,
+            &Translation { smoothing: config.smoothing },
+            &self.data,
+            &|directory| translator::write_others(&self.model_config, &self.tokenizers, directory),
+            &json!({
                 "model": config.model,
                 "data": config.data,
                 "bad_lines": config.bad_lines,
@@ -161,16 +145,12 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
                 "smoothing": config.smoothing,
                 "scheduled_sampling": config.scheduled_sampling,
             }),
-            observer,
-            interrupt,
-        };
-        Ok(without_model(trainer.resume(self.model.clone())?))
+        )
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
-        let tested = self.tested(directory)?;
-        let model = load_weights_into(self.model.clone(), &C::stored_name, &tested)?.valid();
-        let device = self.device.clone().inner();
+        let model = self.tested(directory)?.valid();
+        let device = self.trainee.device.clone().inner();
         let translator =
             Translator { model: &model, tokenizers: &self.tokenizers, device: &device };
         let sources: Vec<&[u32]> = self.test_pairs.iter().map(|pair| &pair.source[..]).collect();
@@ -203,10 +183,10 @@ impl<C: TranslatorConfig> Prepared for PreparedTranslator<C> {
 }
 
 impl<C: TranslatorConfig> PreparedTranslator<C> {
-    /// The directory of the model that is tested.
-    fn tested(&self, directory: &Path) -> Result<PathBuf> {
+    /// The mean of the last checkpoints, or the best one.
+    fn tested(&self, directory: &Path) -> Result<C::Model> {
         match self.config.averaged_checkpoints {
-            1 => best_checkpoint(directory)?.context("a finished run has a best checkpoint"),
+            1 => self.trainee.best(directory),
             n => {
                 let averaged = directory.join(AVERAGED);
                 // Of a session that may not have come to its end.
@@ -214,7 +194,7 @@ impl<C: TranslatorConfig> PreparedTranslator<C> {
                     remove_directory(&averaged)?;
                 }
                 average_checkpoints(directory, n, &averaged)?;
-                Ok(averaged)
+                self.trainee.load(&averaged)
             }
         }
     }

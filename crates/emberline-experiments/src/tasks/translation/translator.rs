@@ -12,11 +12,12 @@ use emberline_models::attention_seq2seq::{BahdanauConfig, LuongConfig};
 use emberline_models::seq2seq::{ChoConfig, SutskeverConfig};
 use emberline_models::transformer::TransformerConfig;
 use emberline_text::TranslationTokenizer;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::model::TranslatorConfig;
 use crate::config::check_memory;
-use crate::model_directory::{load_weights_into, save_weights_of};
+use crate::model_directory::load_weights_into;
 use crate::names;
 
 const SOURCE_TOKENIZER: &str = "source_tokenizer.json";
@@ -66,14 +67,12 @@ pub fn check_length(max_length: Option<usize>, longest: usize, what: &str) -> Re
     Ok(())
 }
 
-/// Writes a model with its tokenizers into a directory that is there.
-pub fn save<C: TranslatorConfig>(
-    model: &C::Model,
-    config: &C,
+/// Writes the config of a model and its tokenizers into a directory that is there.
+pub fn write_others(
+    config: &impl Serialize,
     [source, target]: &[TranslationTokenizer; 2],
     directory: &Path,
 ) -> Result<(), CheckpointError> {
-    save_weights_of(model, &C::stored_name, directory)?;
     write_config(directory, config)?;
     write_atomically(directory.join(SOURCE_TOKENIZER), &source.to_json())?;
     write_atomically(directory.join(TARGET_TOKENIZER), &target.to_json())
