@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleDisplay, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use emberline_backend::recurrent::{Direction, Reading};
+use emberline_backend::recurrent::{Direction, FedStep, Reading};
 use emberline_core::{Carry, Stream, mask};
 
 use crate::state::CellState;
@@ -52,6 +52,22 @@ pub trait RecurrentCell: Module + ModuleDisplay {
     ) -> (Tensor<3>, Self::State) {
         unroll(self, input, state, reading)
     }
+}
+
+/// A cell that a model can go through step by step, making a part of each input of the step before.
+///
+/// Generic over it: [`Stack::fed`](crate::Stack::fed). Implementors: [`GruCell`](crate::GruCell) and
+/// [`LstmCell`](crate::LstmCell).
+pub trait FedCell: RecurrentCell {
+    /// The steps over inputs `[known; fed]`, or `fed` alone. The products with what is known are made for all steps at
+    /// once, here.
+    ///
+    /// # Shapes
+    /// - known: `[batch_size, n_steps, d_known]`
+    ///
+    /// # Panics
+    /// If shapes do not fit.
+    fn fed(&self, known: Option<Tensor<3>>, n_steps: usize) -> FedStep<Self::State>;
 }
 
 /// Calls `step` once for each step, in the order of reading.

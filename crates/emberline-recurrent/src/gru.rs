@@ -13,12 +13,14 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
-use emberline_backend::recurrent::{CellWeights, HiddenState, Reading, ResetGate, UpdateGate, gru};
+use emberline_backend::recurrent::{
+    CellWeights, FedStep, HiddenState, Reading, ResetGate, UpdateGate, fed_gru, gru,
+};
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::bidirectional::{Bidirectional, Merge};
-use crate::cell::{RecurrentCell, uniform};
+use crate::cell::{FedCell, RecurrentCell, uniform};
 use crate::stack::{Stack, bidirectional_layers, layers};
 
 /// The sizes and the form of a stack of GRU layers.
@@ -167,13 +169,24 @@ impl RecurrentCell for GruCell {
         state: HiddenState,
         reading: Reading<'_>,
     ) -> (Tensor<3>, HiddenState) {
-        let weights = CellWeights {
+        gru(input, state, self.weights(), self.reset, self.update, reading)
+    }
+}
+
+impl FedCell for GruCell {
+    fn fed(&self, known: Option<Tensor<3>>, n_steps: usize) -> FedStep<HiddenState> {
+        fed_gru(known, n_steps, self.weights(), self.reset, self.update)
+    }
+}
+
+impl GruCell {
+    fn weights(&self) -> CellWeights {
+        CellWeights {
             input: self.weight_input.val(),
             hidden: self.weight_hidden.val(),
             bias_input: self.bias_input.val(),
             bias_hidden: self.bias_hidden.val(),
-        };
-        gru(input, state, weights, self.reset, self.update, reading)
+        }
     }
 }
 

@@ -14,16 +14,17 @@ pub mod torch;
 
 pub use any::{AnyCell, AnyConfig, AnyState, CellKind};
 pub use bidirectional::{Bidirectional, BidirectionalState, Merge};
-pub use cell::RecurrentCell;
+pub use cell::{FedCell, RecurrentCell};
 pub use emberline_backend::recurrent::{
-    Activation, Direction, HiddenState, LstmOptions, LstmState, Reading, ResetGate, UpdateGate,
+    Activation, Direction, FedStep, HiddenState, LstmOptions, LstmState, Reading, ResetGate,
+    UpdateGate,
 };
 pub use emberline_core::{Carry, Stream};
 pub use gru::{GruCell, GruConfig};
 pub use layer::RecurrentLayer;
 pub use lstm::{LstmCell, LstmConfig};
 pub use rnn::{RnnCell, RnnConfig};
-pub use stack::{Stack, StackState};
+pub use stack::{FedStack, Stack, StackState};
 pub use state::{CellState, RecurrentState};
 
 /// Plain recurrent layers.

@@ -11,12 +11,14 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
-use emberline_backend::recurrent::{CellWeights, LstmOptions, LstmState, Reading, lstm};
+use emberline_backend::recurrent::{
+    CellWeights, FedStep, LstmOptions, LstmState, Reading, fed_lstm, lstm,
+};
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::bidirectional::{Bidirectional, Merge};
-use crate::cell::{RecurrentCell, uniform};
+use crate::cell::{FedCell, RecurrentCell, uniform};
 use crate::stack::{Stack, bidirectional_layers, layers};
 
 /// The sizes of a stack of LSTM layers.
@@ -174,16 +176,15 @@ impl RecurrentCell for LstmCell {
         state: LstmState,
         reading: Reading<'_>,
     ) -> (Tensor<3>, LstmState) {
-        let weights = CellWeights {
-            input: self.weight_input.val(),
-            hidden: self.weight_hidden.val(),
-            bias_input: self.bias_input.val(),
-            bias_hidden: self.bias_hidden.val(),
-        };
         let projection = self.projection.as_ref().map(Param::val);
-        let options =
-            LstmOptions { cell_clip: self.cell_clip, projection_clip: self.projection_clip };
-        lstm(input, state, weights, projection, options, reading)
+        lstm(input, state, self.weights(), projection, self.options(), reading)
+    }
+}
+
+impl FedCell for LstmCell {
+    fn fed(&self, known: Option<Tensor<3>>, n_steps: usize) -> FedStep<LstmState> {
+        let projection = self.projection.as_ref().map(Param::val);
+        fed_lstm(known, n_steps, self.weights(), projection, self.options())
     }
 }
 
@@ -191,6 +192,19 @@ impl LstmCell {
     /// The width of the memory cell.
     pub fn d_hidden(&self) -> usize {
         self.weight_hidden.lazy_shape()[1] / 4
+    }
+
+    fn weights(&self) -> CellWeights {
+        CellWeights {
+            input: self.weight_input.val(),
+            hidden: self.weight_hidden.val(),
+            bias_input: self.bias_input.val(),
+            bias_hidden: self.bias_hidden.val(),
+        }
+    }
+
+    fn options(&self) -> LstmOptions {
+        LstmOptions { cell_clip: self.cell_clip, projection_clip: self.projection_clip }
     }
 }
 

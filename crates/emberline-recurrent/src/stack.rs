@@ -4,12 +4,13 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_backend::Dropout;
+use emberline_backend::recurrent::FedStep;
 use emberline_core::{Cache, Carry, Stream};
 
 use crate::bidirectional::{Bidirectional, Merge};
-use crate::cell::RecurrentCell;
+use crate::cell::{FedCell, RecurrentCell};
 use crate::layer::RecurrentLayer;
-use crate::state::RecurrentState;
+use crate::state::{CellState, RecurrentState};
 
 /// Several layers, with dropout between them.
 #[derive(Module, Debug)]
@@ -92,6 +93,61 @@ impl<L: RecurrentLayer> Stack<L> {
 
     fn last_layer(&self) -> &L {
         self.layers.last().expect("a stack has at least one layer")
+    }
+}
+
+impl<C: FedCell> Stack<C> {
+    /// The layers step by step, for a model that makes a part of each input of the step before.
+    ///
+    /// # Shapes
+    /// - known: the rest of all inputs, `[batch_size, n_steps, d_known]`
+    ///
+    /// # Panics
+    /// If shapes do not fit.
+    pub fn fed(&self, known: Tensor<3>) -> FedStack<C::State> {
+        let n_steps = known.dims()[1];
+        let (first, others) = self.layers.split_first().expect("a stack has at least one layer");
+        let mut layers = vec![first.fed(Some(known), n_steps)];
+        layers.extend(others.iter().map(|layer| layer.fed(None, n_steps)));
+        FedStack { layers, dropout: self.dropout.clone() }
+    }
+}
+
+/// The layers of a [`Stack`], taken step by step.
+pub struct FedStack<S> {
+    layers: Vec<FedStep<S>>,
+    dropout: Dropout,
+}
+
+impl<S: CellState> FedStack<S> {
+    /// One step: the last layer's output, and the states after it. The input is `[known; fed]`, what is known that of the
+    /// position. Dropout draws from `random`; without it nothing is dropped.
+    ///
+    /// # Shapes
+    /// - fed: `[batch_size, d_fed]`
+    /// - output: `[batch_size, d_output]`
+    ///
+    /// # Panics
+    /// If shapes do not fit, or the state has another number of layers.
+    pub fn step(
+        &self,
+        position: usize,
+        fed: Tensor<2>,
+        state: StackState<S>,
+        random: Option<Stream>,
+    ) -> (Tensor<2>, StackState<S>) {
+        assert_eq!(state.0.len(), self.layers.len(), "a state for each layer");
+        let mut hidden = fed;
+        let mut finals = Vec::with_capacity(self.layers.len());
+        for (index, (layer, state)) in self.layers.iter().zip(state.0).enumerate() {
+            if index > 0 {
+                hidden = self.dropout.forward(hidden, random.map(|random| random.at(index as u64)));
+            }
+            let state = layer(position, hidden, state);
+            hidden = state.hidden();
+            finals.push(state);
+        }
+        (hidden, StackState(finals))
     }
 }
 

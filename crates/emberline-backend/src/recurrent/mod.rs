@@ -28,6 +28,7 @@
 //! `W x_t` does not depend on the steps before and is one product for the whole sequence. What remains
 //! in the loop is `U h_{t-1}` and the gates.
 
+mod fed;
 #[cfg(feature = "flex")]
 mod native;
 #[cfg(feature = "flex")]
@@ -38,6 +39,7 @@ mod state;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use fed::{FedStep, fed_gru, fed_lstm};
 pub use state::{HiddenState, LstmState};
 
 /// From which end the rows are read. Outputs stay where their inputs are.

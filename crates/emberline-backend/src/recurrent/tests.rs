@@ -1,6 +1,7 @@
 //! Closed forms, and what is refused; what holds of every layer is in the modules.
 
 mod bodies;
+mod fed;
 mod layers;
 
 use burn::tensor::{Tensor, TensorData, Tolerance};

@@ -247,21 +247,23 @@ impl Bahdanau {
         let random = |place| target.dropout.map(|random| random.named(place));
         let vectors = self.target_embedding.forward(target.tokens.clone()); // [batch_size, target_length, d_embedding]
         let vectors = self.dropout.forward(vectors, random("target_embedding"));
-        let (mut states, mut inputs, mut attention) = (Vec::new(), Vec::new(), Vec::new());
+        let decoder = self.decoder.fed(vectors.clone());
+        let (mut states, mut contexts, mut attention) = (Vec::new(), Vec::new(), Vec::new());
         for position in 0..target_length {
-            let before = self.decoder.last_output(&state).unsqueeze_dim::<3>(1); // [batch_size, 1, d_hidden]
-            let (context, weights) = self.score.attend(before.clone(), &memory);
-            let input = Tensor::cat(vec![vectors.clone().narrow(1, position, 1), context], 2); // [batch_size, 1, d_embedding + 2 · d_hidden]
-            let (after, next) = self.decoder.forward(input.clone(), Some(state), None, None);
+            let before = self.decoder.last_output(&state); // [batch_size, d_hidden]
+            let (context, weights) = self.score.attend(before.clone().unsqueeze_dim(1), &memory); // [batch_size, 1, 2 · d_hidden]
+            let fed = context.clone().squeeze_dim(1);
+            let after;
+            (after, state) = decoder.step(position, fed, state, None);
             states.push(match self.output_state {
                 OutputState::Previous => before,
                 OutputState::Current => after,
             });
-            inputs.push(input);
+            contexts.push(context);
             attention.push(weights);
-            state = next;
         }
-        let read = Tensor::cat(vec![Tensor::cat(states, 1), Tensor::cat(inputs, 1)], 2); // [batch_size, target_length, 3 · d_hidden + d_embedding]
+        let read = vec![Tensor::stack(states, 1), vectors, Tensor::cat(contexts, 1)];
+        let read = Tensor::cat(read, 2); // [batch_size, target_length, d_hidden + d_embedding + 2 · d_hidden]
         let hidden = self.dropout.forward(maxout(self.output.forward(read)), random("head"));
         (hidden, attention, BahdanauCache { memory, state })
     }

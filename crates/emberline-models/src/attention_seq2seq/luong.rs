@@ -254,12 +254,12 @@ impl Luong {
         random: Option<Stream>,
     ) -> (Tensor<3>, Vec<Tensor<3>>, LuongCache) {
         let [_, target_length, _] = vectors.dims();
+        let decoder = self.decoder.fed(vectors);
         let (mut hidden, mut attention) = (Vec::new(), Vec::new());
         for position in 0..target_length {
-            let input = Tensor::cat(vec![vectors.clone().narrow(1, position, 1), fed], 2); // [batch_size, 1, d_embedding + d_hidden]
             let random = random.map(|random| random.at(position as u64));
-            let (output, next) = self.decoder.forward(input, Some(state), None, random);
-            let (attended, weights) = self.attentional(output, &memory); // [batch_size, 1, d_hidden]
+            let (output, next) = decoder.step(position, fed.squeeze_dim(1), state, random);
+            let (attended, weights) = self.attentional(output.unsqueeze_dim(1), &memory); // [batch_size, 1, d_hidden]
             hidden.push(attended.clone());
             attention.push(weights);
             (fed, state) = (attended, next);

@@ -42,11 +42,38 @@ pub(in crate::recurrent) fn backward<T: Real>(
 
 fn run<T: Real>(
     cell: Cell,
-    step: &impl StepBack<T>,
+    step: &dyn StepBack<T>,
     inputs: &Inputs<T>,
-    results: Results<T>,
+    mut results: Results<T>,
     input_is_tracked: bool,
 ) -> Found<T> {
+    let states = through_steps(cell, step, inputs, &mut results);
+    let Results { flat, gates, extra, .. } = results;
+    let steps = Steps::new(inputs);
+    let outputs = &flat[..inputs.batch_size * inputs.seq_length * inputs.d_output];
+    let steps_back = StepsBack { outputs, gates, extra, projected: &states.projected };
+    let weights = weight_gradients(cell, inputs, &steps, steps_back);
+    let input = match input_is_tracked {
+        true => input_gradient(inputs, &steps, gates),
+        false => Vec::new(),
+    };
+    Found { input, hidden: states.hidden, memory: states.memory, ..weights }
+}
+
+/// The gradients of the states before the first step, and of the projected outputs.
+pub(super) struct StateGradients<T> {
+    pub(super) hidden: Vec<T>,
+    pub(super) memory: Vec<T>,
+    projected: Vec<T>,
+}
+
+/// Goes back through the steps: what the results keep of the gates becomes the gradients of their sums.
+pub(super) fn through_steps<T: Real>(
+    cell: Cell,
+    step: &dyn StepBack<T>,
+    inputs: &Inputs<T>,
+    results: &mut Results<T>,
+) -> StateGradients<T> {
     let Results { flat, gates, extra, gradient } = results;
     let Inputs { batch_size, seq_length, d_output, d_hidden, direction, .. } = *inputs;
     let steps = Steps::new(inputs);
@@ -88,16 +115,10 @@ fn run<T: Real>(
         };
         run_block(step, block);
     });
-    let steps_back = StepsBack { outputs, gates, extra, projected: &projected };
-    let weights = weight_gradients(cell, inputs, &steps, steps_back);
-    let input = match input_is_tracked {
-        true => input_gradient(inputs, &steps, gates),
-        false => Vec::new(),
-    };
-    Found { input, hidden, memory, ..weights }
+    StateGradients { hidden, memory, projected }
 }
 
-fn run_block<T: Real>(step: &impl StepBack<T>, mut block: BackwardBlock<T>) {
+fn run_block<T: Real>(step: &dyn StepBack<T>, mut block: BackwardBlock<T>) {
     for (index, row) in block.rows.iter().enumerate() {
         block.hidden_gradient.row_mut(index).copy_from_slice(row.hidden_gradient);
     }
@@ -122,19 +143,19 @@ fn run_block<T: Real>(step: &impl StepBack<T>, mut block: BackwardBlock<T>) {
 }
 
 /// What the way back has left of all steps, each `[steps of all rows, width]` but the outputs, which are padded.
-struct StepsBack<'a, T> {
-    outputs: &'a [T],
+pub(super) struct StepsBack<'a, T> {
+    pub(super) outputs: &'a [T],
     /// The gradients of the gates' sums.
-    gates: &'a [T],
+    pub(super) gates: &'a [T],
     /// What a cell has made of what it saved: of a GRU the gradient of what the reset gate acts on (after) or what
     /// it leaves (before), of a projected LSTM `o ⊙ tanh(c)`.
-    extra: &'a [T],
+    pub(super) extra: &'a [T],
     /// The gradients of the projected outputs; empty where there is no projection.
-    projected: &'a [T],
+    pub(super) projected: &'a [T],
 }
 
 /// The gradients of weights, biases and projection: products and sums over the steps of all rows.
-fn weight_gradients<T: Real>(
+pub(super) fn weight_gradients<T: Real>(
     cell: Cell,
     inputs: &Inputs<T>,
     steps: &Steps,
@@ -214,8 +235,12 @@ fn states_before<T: Real>(inputs: &Inputs<T>, steps: &Steps, outputs: &[T]) -> V
 
 /// The rows of two matrices after each other; the first is twice as wide as the second.
 fn side_by_side<T: Real>(first: &[T], second: &[T], width: usize) -> Vec<T> {
-    let rows = first.chunks(2 * width).zip(second.chunks(width));
-    rows.flat_map(|(first, second)| [first, second]).flatten().copied().collect()
+    let mut both = Vec::with_capacity(first.len() + second.len());
+    for (first, second) in first.chunks(2 * width).zip(second.chunks(width)) {
+        both.extend_from_slice(first);
+        both.extend_from_slice(second);
+    }
+    both
 }
 
 /// Sums down the columns: blocks of rows in parallel, then the blocks in order, so that the bits do not

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::block::{Buffer, ForwardBlock, ForwardRow, share};
+use super::product::Product;
 use super::steps::{Steps, deal};
 use super::{Cell, Inputs, Saved, gru_after, gru_before, lstm, rnn};
 use crate::flex::Real;
@@ -22,30 +23,39 @@ pub(in crate::recurrent) fn forward<T: Real>(
     inputs: &Inputs<T>,
     saved: Option<&mut Saved<T>>,
 ) -> Vec<T> {
+    let steps = Steps::new(inputs);
+    let input = steps.packed(inputs.input, inputs.d_input);
+    let sums = Packed::new(Matrix::new(inputs.weight_input, inputs.d_input, inputs.d_gates()))
+        .multiply(Matrix::new(&input, steps.total(), inputs.d_input));
+    let product = |matrix| Product::new(matrix, inputs.seq_length);
     match cell {
-        Cell::Rnn(activation) => run(cell, &rnn::Forward::new(inputs, activation), inputs, saved),
+        Cell::Rnn(activation) => {
+            run(cell, &rnn::Forward::new(inputs, activation), inputs, sums, saved)
+        }
         Cell::Gru(ResetGate::After, update) => {
-            run(cell, &gru_after::Forward::new(inputs, update), inputs, saved)
+            run(cell, &gru_after::Forward::new(inputs, update), inputs, sums, saved)
         }
         Cell::Gru(ResetGate::Before, update) => {
-            run(cell, &gru_before::Forward::new(inputs, update), inputs, saved)
+            run(cell, &gru_before::Forward::new(inputs, update, product), inputs, sums, saved)
         }
-        Cell::Lstm(options) => run(cell, &lstm::Forward::new(inputs, options), inputs, saved),
+        Cell::Lstm(options) => {
+            run(cell, &lstm::Forward::new(inputs, options, product), inputs, sums, saved)
+        }
     }
 }
 
-fn run<T: Real>(
+/// As [`forward`], from `W x` of every step, `[steps of all rows, gates · d_hidden]`.
+pub(super) fn run<T: Real>(
     cell: Cell,
-    step: &impl Step<T>,
+    step: &dyn Step<T>,
     inputs: &Inputs<T>,
+    sums: Vec<T>,
     saved: Option<&mut Saved<T>>,
 ) -> Vec<T> {
-    let Inputs { batch_size, seq_length, d_input, d_output, d_hidden, .. } = *inputs;
+    let Inputs { batch_size, seq_length, d_output, d_hidden, .. } = *inputs;
     let steps = Steps::new(inputs);
     let (total, d_gates) = (steps.total(), inputs.d_gates());
-    let input = steps.packed(inputs.input, d_input);
-    let mut gates = Packed::new(Matrix::new(inputs.weight_input, d_input, d_gates))
-        .multiply(Matrix::new(&input, total, d_input));
+    let mut gates = sums;
     let saves_extra = saved.is_some() && cell.saves_extra();
     let d_extra = if saves_extra { d_hidden } else { 0 };
     let d_memory = inputs.memory.len() / batch_size;
@@ -84,7 +94,7 @@ fn run<T: Real>(
     flat
 }
 
-fn run_block<T: Real>(step: &impl Step<T>, mut block: ForwardBlock<T>, direction: Direction) {
+fn run_block<T: Real>(step: &dyn Step<T>, mut block: ForwardBlock<T>, direction: Direction) {
     for (index, row) in block.rows.iter().enumerate() {
         block.hidden.row_mut(index).copy_from_slice(row.start);
     }

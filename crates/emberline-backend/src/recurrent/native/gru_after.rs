@@ -21,7 +21,7 @@ pub(super) struct Forward<'a, T> {
 }
 
 impl<'a, T: Real> Forward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, update: UpdateGate) -> Self {
+    pub(super) fn new(inputs: &Inputs<'a, T>, update: UpdateGate) -> Self {
         let new = 2 * inputs.d_hidden;
         let mut bias = inputs.bias();
         bias[new..].copy_from_slice(&inputs.bias_input[new..]);
@@ -98,19 +98,19 @@ impl<T: Real> Kernel for Gates<'_, T> {
     }
 }
 
-pub(super) struct Backward<'a, T> {
-    recurrent: Product<'a, T>,
+pub(super) struct Backward<T: 'static> {
+    recurrent: Product<'static, T>,
     sign: T,
 }
 
-impl<'a, T: Real> Backward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, update: UpdateGate) -> Self {
+impl<T: Real> Backward<T> {
+    pub(super) fn new(inputs: &Inputs<T>, update: UpdateGate) -> Self {
         let transposed = inputs.weight_hidden().transposed();
-        Self { recurrent: Product::new(transposed, inputs.seq_length), sign: update_sign(update) }
+        Self { recurrent: Product::packed(transposed), sign: update_sign(update) }
     }
 }
 
-impl<T: Real> StepBack<T> for Backward<'_, T> {
+impl<T: Real> StepBack<T> for Backward<T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
         let BackwardBlock {
             rows, direction, d_hidden: width, hidden_gradient, sums_gradient, ..

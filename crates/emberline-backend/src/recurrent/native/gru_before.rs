@@ -8,6 +8,7 @@ use super::steps::before;
 use super::{Inputs, update_sign};
 use crate::flex::Real;
 use crate::flex::lanes::{LANES, load, store};
+use crate::flex::matrix::Matrix;
 use crate::flex::simd::{self, Kernel};
 use crate::recurrent::UpdateGate;
 
@@ -21,12 +22,15 @@ pub(super) struct Forward<'a, T> {
 }
 
 impl<'a, T: Real> Forward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, update: UpdateGate) -> Self {
-        let (matrix, steps, gates) =
-            (inputs.weight_hidden(), inputs.seq_length, 2 * inputs.d_hidden);
+    pub(super) fn new<'m>(
+        inputs: &Inputs<'m, T>,
+        update: UpdateGate,
+        product: impl Fn(Matrix<'m, T>) -> Product<'a, T>,
+    ) -> Self {
+        let (matrix, gates) = (inputs.weight_hidden(), 2 * inputs.d_hidden);
         Self {
-            gates: Product::new(matrix.columns(0..gates), steps),
-            new: Product::new(matrix.columns(gates..matrix.columns), steps),
+            gates: product(matrix.columns(0..gates)),
+            new: product(matrix.columns(gates..matrix.columns)),
             bias: inputs.bias(),
             sign: update_sign(update),
         }
@@ -128,25 +132,24 @@ impl<T: Real> Kernel for Update<'_, T> {
     }
 }
 
-pub(super) struct Backward<'a, T> {
-    gates: Product<'a, T>,
-    new: Product<'a, T>,
+pub(super) struct Backward<T: 'static> {
+    gates: Product<'static, T>,
+    new: Product<'static, T>,
     sign: T,
 }
 
-impl<'a, T: Real> Backward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, update: UpdateGate) -> Self {
-        let (matrix, steps, gates) =
-            (inputs.weight_hidden(), inputs.seq_length, 2 * inputs.d_hidden);
+impl<T: Real> Backward<T> {
+    pub(super) fn new(inputs: &Inputs<T>, update: UpdateGate) -> Self {
+        let (matrix, gates) = (inputs.weight_hidden(), 2 * inputs.d_hidden);
         Self {
-            gates: Product::new(matrix.columns(0..gates).transposed(), steps),
-            new: Product::new(matrix.columns(gates..matrix.columns).transposed(), steps),
+            gates: Product::packed(matrix.columns(0..gates).transposed()),
+            new: Product::packed(matrix.columns(gates..matrix.columns).transposed()),
             sign: update_sign(update),
         }
     }
 }
 
-impl<T: Real> StepBack<T> for Backward<'_, T> {
+impl<T: Real> StepBack<T> for Backward<T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
         let BackwardBlock {
             rows,

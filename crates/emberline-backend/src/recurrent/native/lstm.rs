@@ -7,6 +7,7 @@ use super::product::Product;
 use super::{Inputs, limits, steps};
 use crate::flex::Real;
 use crate::flex::lanes::{LANES, load, store};
+use crate::flex::matrix::Matrix;
 use crate::flex::simd::{self, Kernel};
 use crate::recurrent::LstmOptions;
 
@@ -18,11 +19,14 @@ pub(super) struct Forward<'a, T> {
 }
 
 impl<'a, T: Real> Forward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, options: LstmOptions) -> Self {
-        let steps = inputs.seq_length;
+    pub(super) fn new<'m>(
+        inputs: &Inputs<'m, T>,
+        options: LstmOptions,
+        product: impl Fn(Matrix<'m, T>) -> Product<'a, T>,
+    ) -> Self {
         Self {
-            recurrent: Product::new(inputs.weight_hidden(), steps),
-            projection: inputs.projection().map(|matrix| Product::new(matrix, steps)),
+            recurrent: product(inputs.weight_hidden()),
+            projection: inputs.projection().map(product),
             bias: inputs.bias(),
             options,
         }
@@ -122,22 +126,22 @@ impl<T: Real> Kernel for Gates<'_, T> {
     }
 }
 
-pub(super) struct Backward<'a, T> {
-    recurrent: Product<'a, T>,
-    projection: Option<Product<'a, T>>,
+pub(super) struct Backward<T: 'static> {
+    recurrent: Product<'static, T>,
+    projection: Option<Product<'static, T>>,
     options: LstmOptions,
 }
 
-impl<'a, T: Real> Backward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, options: LstmOptions) -> Self {
-        let steps = inputs.seq_length;
-        let projection = inputs.projection().map(|matrix| Product::new(matrix.transposed(), steps));
-        let recurrent = Product::new(inputs.weight_hidden().transposed(), steps);
+impl<T: Real> Backward<T> {
+    pub(super) fn new(inputs: &Inputs<T>, options: LstmOptions) -> Self {
+        let transposed = |matrix: Matrix<T>| Product::packed(matrix.transposed());
+        let projection = inputs.projection().map(transposed);
+        let recurrent = transposed(inputs.weight_hidden());
         Self { recurrent, projection, options }
     }
 }
 
-impl<T: Real> StepBack<T> for Backward<'_, T> {
+impl<T: Real> StepBack<T> for Backward<T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
         let BackwardBlock {
             rows,

@@ -10,6 +10,7 @@
 
 mod backward;
 mod block;
+pub(super) mod fed;
 mod forward;
 mod gru_after;
 mod gru_before;
@@ -20,6 +21,7 @@ mod steps;
 
 pub(super) use backward::backward;
 pub(super) use forward::forward;
+pub(super) use product::STEPS_WORTH_PACKING;
 
 use super::{Activation, Direction, LstmOptions, ResetGate, UpdateGate};
 use crate::flex::Real;
@@ -93,17 +95,17 @@ impl Cell {
     }
 }
 
-impl<T: Real> Inputs<'_, T> {
+impl<'a, T: Real> Inputs<'a, T> {
     /// The width of all gates together.
     fn d_gates(&self) -> usize {
         self.bias_hidden.len()
     }
 
-    fn weight_hidden(&self) -> Matrix<'_, T> {
+    fn weight_hidden(&self) -> Matrix<'a, T> {
         Matrix::new(self.weight_hidden, self.d_output, self.d_gates())
     }
 
-    fn projection(&self) -> Option<Matrix<'_, T>> {
+    fn projection(&self) -> Option<Matrix<'a, T>> {
         let is_there = !self.projection.is_empty();
         is_there.then(|| Matrix::new(self.projection, self.d_hidden, self.d_output))
     }

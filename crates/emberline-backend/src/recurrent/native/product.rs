@@ -6,19 +6,32 @@ use crate::flex::matrix::Matrix;
 use crate::flex::packed::{Packed, Part, multiply_add_unpacked};
 
 /// From this many steps on a packed matrix is worth its copy.
-const STEPS_WORTH_PACKING: usize = 4;
+pub(in crate::recurrent) const STEPS_WORTH_PACKING: usize = 4;
 
 /// A matrix to multiply few rows with, many times.
 pub(super) struct Product<'a, T> {
-    matrix: Matrix<'a, T>,
-    packed: Option<Packed<T>>,
+    /// The rows and columns of the matrix.
+    sizes: (usize, usize),
+    form: Form<'a, T>,
+}
+
+enum Form<'a, T> {
+    Packed(Packed<T>),
+    Unpacked(Matrix<'a, T>),
 }
 
 impl<'a, T: Real> Product<'a, T> {
     pub(super) fn new(matrix: Matrix<'a, T>, steps: usize) -> Self {
         // What is not packed is read row by row, which a transposed matrix does not allow.
-        let is_worth_it = steps >= STEPS_WORTH_PACKING || matrix.column_stride != 1;
-        Self { matrix, packed: is_worth_it.then(|| Packed::new(matrix)) }
+        if steps >= STEPS_WORTH_PACKING || matrix.column_stride != 1 {
+            return Self::packed(matrix);
+        }
+        Self { sizes: (matrix.rows, matrix.columns), form: Form::Unpacked(matrix) }
+    }
+
+    /// Packs the matrix, which is not needed from then on.
+    pub(super) fn packed(matrix: Matrix<T>) -> Self {
+        Self { sizes: (matrix.rows, matrix.columns), form: Form::Packed(Packed::new(matrix)) }
     }
 
     /// The first `rows` rows of `out`, from a column on, become those of `left`, from a column on, times the matrix.
@@ -28,9 +41,9 @@ impl<'a, T: Real> Product<'a, T> {
         left: (&Buffer<T>, usize),
         (out, out_column): (&mut Buffer<T>, usize),
     ) {
-        if self.packed.is_none() {
+        if let Form::Unpacked(matrix) = &self.form {
             for row in 0..rows {
-                out.row_mut(row)[out_column..][..self.matrix.columns].fill(T::ZERO);
+                out.row_mut(row)[out_column..][..matrix.columns].fill(T::ZERO);
             }
         }
         self.multiply(rows, left, (out, out_column), false);
@@ -51,9 +64,9 @@ impl<'a, T: Real> Product<'a, T> {
     ) {
         let (left_stride, out_stride) = (left.stride(), out.stride());
         let (left, out) = (left.starting_at(left_column), out.starting_at_mut(out_column));
-        let Matrix { rows: inner, columns, .. } = self.matrix;
-        match &self.packed {
-            Some(packed) => {
+        let (inner, columns) = self.sizes;
+        match &self.form {
+            Form::Packed(packed) => {
                 let left = Matrix {
                     values: left,
                     rows,
@@ -64,7 +77,9 @@ impl<'a, T: Real> Product<'a, T> {
                 let part = Part { inner: 0..inner, columns: 0..columns, adds };
                 packed.multiply_part(left, part, out, out_stride);
             }
-            None => multiply_add_unpacked(self.matrix, rows, left, left_stride, out, out_stride),
+            Form::Unpacked(matrix) => {
+                multiply_add_unpacked(*matrix, rows, left, left_stride, out, out_stride);
+            }
         }
     }
 }

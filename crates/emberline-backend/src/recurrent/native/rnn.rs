@@ -17,7 +17,7 @@ pub(super) struct Forward<'a, T> {
 }
 
 impl<'a, T: Real> Forward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, activation: Activation) -> Self {
+    pub(super) fn new(inputs: &Inputs<'a, T>, activation: Activation) -> Self {
         let recurrent = Product::new(inputs.weight_hidden(), inputs.seq_length);
         Self { recurrent, bias: inputs.bias(), activation }
     }
@@ -71,19 +71,19 @@ impl<T: Real> Kernel for Activate<'_, T> {
     }
 }
 
-pub(super) struct Backward<'a, T> {
-    recurrent: Product<'a, T>,
+pub(super) struct Backward<T: 'static> {
+    recurrent: Product<'static, T>,
     activation: Activation,
 }
 
-impl<'a, T: Real> Backward<'a, T> {
-    pub(super) fn new(inputs: &'a Inputs<T>, activation: Activation) -> Self {
+impl<T: Real> Backward<T> {
+    pub(super) fn new(inputs: &Inputs<T>, activation: Activation) -> Self {
         let transposed = inputs.weight_hidden().transposed();
-        Self { recurrent: Product::new(transposed, inputs.seq_length), activation }
+        Self { recurrent: Product::packed(transposed), activation }
     }
 }
 
-impl<T: Real> StepBack<T> for Backward<'_, T> {
+impl<T: Real> StepBack<T> for Backward<T> {
     fn step_back(&self, block: &mut BackwardBlock<T>, active: usize, at: usize) {
         let BackwardBlock { rows, hidden_gradient, sums_gradient, d_hidden: width, .. } = block;
         for (index, row) in rows[..active].iter_mut().enumerate() {
