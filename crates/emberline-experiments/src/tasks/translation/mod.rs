@@ -1,6 +1,7 @@
 //! A model reads a sequence and writes another: translation, spelling to sound, and toy tasks with one right answer.
 
 mod attention;
+mod config;
 mod data;
 pub mod model;
 mod prepared;

@@ -1,22 +1,17 @@
 //! The models that translate, by their sizes: their vocabularies are those of the data.
 
-use anyhow::{Result, ensure};
-use burn::module::Module;
-use burn::tensor::Device;
-use emberline_checkpoint::Stored;
-use emberline_core::{EncoderDecoder, Stream};
+use anyhow::Result;
 use emberline_models::attention_seq2seq::bahdanau::OutputState;
 use emberline_models::attention_seq2seq::luong::ScoreKind;
-use emberline_models::attention_seq2seq::{Bahdanau, BahdanauConfig, Luong, LuongConfig};
-use emberline_models::seq2seq::{Cho, ChoConfig, Sutskever, SutskeverConfig};
-use emberline_models::transformer::{PositionKind, Transformer, TransformerConfig, Vocabulary};
+use emberline_models::attention_seq2seq::{BahdanauConfig, LuongConfig};
+use emberline_models::seq2seq::{ChoConfig, SutskeverConfig};
+use emberline_models::transformer::{PositionKind, TransformerConfig, Vocabulary};
 use emberline_text::TranslationTokenizer;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::config::TranslatorConfig;
 use super::data::Parts;
 use super::{Prepared, TokensConfig, TranslationConfig, prepared};
-use crate::config::{check_dropout, check_sizes};
 
 /// The sizes of a model. Those of its config.json are these and its vocabularies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,165 +94,36 @@ pub enum ModelConfig {
     },
 }
 
-/// The config.json of a model that translates.
-pub trait TranslatorConfig: Serialize + DeserializeOwned + 'static {
-    /// The model.
-    type Model: EncoderDecoder + Module + 'static;
-
-    /// Whether the model can be made; the error names the first size that cannot be.
-    fn check(&self) -> Result<()>;
-
-    /// The tokens of source and target.
-    fn vocab_sizes(&self) -> [usize; 2];
-
-    /// The longest source or target; `None` where there is no limit.
-    fn max_length(&self) -> Option<usize> {
-        None
-    }
-
-    /// The parameters of the model, which is not made for it.
-    fn parameter_count(&self) -> u64;
-
-    /// The model.
-    fn init(&self, random: Stream, device: &Device) -> Self::Model;
-
-    /// The name of a parameter in files.
-    fn stored_name(path: &str) -> Stored;
-}
-
-/// What delegates to the config and the model of the same name.
-macro_rules! delegates {
-    ($model:ty) => {
-        type Model = $model;
-
-        fn parameter_count(&self) -> u64 {
-            self.parameter_count()
-        }
-
-        fn init(&self, random: Stream, device: &Device) -> $model {
-            self.init(random, device)
-        }
-
-        fn stored_name(path: &str) -> Stored {
-            <$model>::stored_name(path)
-        }
-    };
-}
-
-/// What the configs of the recurrent models have in common.
-macro_rules! recurrent {
-    ($config:ty, $model:ty, [$($size:ident),+]) => {
-        impl TranslatorConfig for $config {
-            delegates!($model);
-
-            fn check(&self) -> Result<()> {
-                check_sizes(&[$((stringify!($size), self.$size)),+])?;
-                check_dropout(self.dropout)
-            }
-
-            fn vocab_sizes(&self) -> [usize; 2] {
-                [self.source_vocab_size, self.target_vocab_size]
-            }
-        }
-    };
-}
-
-recurrent!(
-    SutskeverConfig,
-    Sutskever,
-    [source_vocab_size, target_vocab_size, d_embedding, d_hidden, n_layers]
-);
-recurrent!(
-    ChoConfig,
-    Cho,
-    [source_vocab_size, target_vocab_size, d_embedding, d_hidden, n_layers, d_maxout]
-);
-recurrent!(
-    BahdanauConfig,
-    Bahdanau,
-    [source_vocab_size, target_vocab_size, d_embedding, d_hidden, d_alignment, d_maxout]
-);
-recurrent!(
-    LuongConfig,
-    Luong,
-    [source_vocab_size, target_vocab_size, d_embedding, d_hidden, n_layers]
-);
-
-impl TranslatorConfig for TransformerConfig {
-    delegates!(Transformer);
-
-    fn check(&self) -> Result<()> {
-        let Self { d_model, d_ff, n_heads, n_encoder_layers, n_decoder_layers, positions, .. } =
-            *self;
-        let [source, target] = self.vocab_sizes();
-        check_sizes(&[
-            ("the source's vocabulary", source),
-            ("the target's vocabulary", target),
-            ("d_model", d_model),
-            ("d_ff", d_ff),
-            ("n_heads", n_heads),
-            ("n_encoder_layers", n_encoder_layers),
-            ("n_decoder_layers", n_decoder_layers),
-        ])?;
-        ensure!(
-            d_model.is_multiple_of(n_heads),
-            "`n_heads` must divide `d_model` {d_model}, but is {n_heads}"
-        );
-        match positions {
-            PositionKind::Sinusoidal | PositionKind::SinusoidalHalves => ensure!(
-                d_model.is_multiple_of(2),
-                "`d_model` must be even for sines and cosines, but is {d_model}"
-            ),
-            PositionKind::Learned { max_positions } => {
-                check_sizes(&[("max_positions", max_positions)])?;
-            }
-            PositionKind::None | PositionKind::Scalar | PositionKind::OneHot => {}
-        }
-        check_dropout(self.dropout)
-    }
-
-    fn vocab_sizes(&self) -> [usize; 2] {
-        match self.vocabulary {
-            Vocabulary::Shared(size) => [size; 2],
-            Vocabulary::Separate { source, target } => [source, target],
-        }
-    }
-
-    fn max_length(&self) -> Option<usize> {
-        self.max_length()
-    }
-}
-
-/// What is done with the config of a model, whichever it is.
-trait WithConfig {
-    type Output;
-
-    fn with<C: TranslatorConfig>(self, config: C) -> Result<Self::Output>;
+/// The config.json of a model, whichever it is.
+enum AnyConfig {
+    Sutskever(SutskeverConfig),
+    Cho(ChoConfig),
+    Bahdanau(BahdanauConfig),
+    Luong(LuongConfig),
+    Transformer(TransformerConfig),
 }
 
 impl ModelConfig {
     /// Whether a model of these sizes can be made; the error names the first that cannot.
     pub fn validate(&self, tokens: &TokensConfig) -> Result<()> {
-        struct Check;
-        impl WithConfig for Check {
-            type Output = ();
-            fn with<C: TranslatorConfig>(self, config: C) -> Result<()> {
-                config.check()
-            }
+        match self.with_vocabularies(tokens, [1, 1]) {
+            AnyConfig::Sutskever(model) => model.check(),
+            AnyConfig::Cho(model) => model.check(),
+            AnyConfig::Bahdanau(model) => model.check(),
+            AnyConfig::Luong(model) => model.check(),
+            AnyConfig::Transformer(model) => model.check(),
         }
-        self.with_vocabularies(tokens, [1, 1], Check)
     }
 
-    /// Hands the config for vocabularies on.
-    fn with_vocabularies<W: WithConfig>(
+    /// The config of the model for vocabularies of these sizes.
+    fn with_vocabularies(
         &self,
         tokens: &TokensConfig,
         [source_vocab_size, target_vocab_size]: [usize; 2],
-        action: W,
-    ) -> Result<W::Output> {
+    ) -> AnyConfig {
         match *self {
-            Self::Sutskever { d_embedding, d_hidden, n_layers, reversed_source, dropout } => action
-                .with(SutskeverConfig {
+            Self::Sutskever { d_embedding, d_hidden, n_layers, reversed_source, dropout } => {
+                AnyConfig::Sutskever(SutskeverConfig {
                     model_type: Default::default(),
                     source_vocab_size,
                     target_vocab_size,
@@ -266,9 +132,10 @@ impl ModelConfig {
                     n_layers,
                     reversed_source,
                     dropout,
-                }),
+                })
+            }
             Self::Cho { d_embedding, d_hidden, n_layers, d_maxout, dropout } => {
-                action.with(ChoConfig {
+                AnyConfig::Cho(ChoConfig {
                     model_type: Default::default(),
                     source_vocab_size,
                     target_vocab_size,
@@ -286,7 +153,7 @@ impl ModelConfig {
                 d_maxout,
                 output_state,
                 dropout,
-            } => action.with(BahdanauConfig {
+            } => AnyConfig::Bahdanau(BahdanauConfig {
                 model_type: Default::default(),
                 source_vocab_size,
                 target_vocab_size,
@@ -305,7 +172,7 @@ impl ModelConfig {
                 input_feeding,
                 reversed_source,
                 dropout,
-            } => action.with(LuongConfig {
+            } => AnyConfig::Luong(LuongConfig {
                 model_type: Default::default(),
                 source_vocab_size,
                 target_vocab_size,
@@ -325,7 +192,7 @@ impl ModelConfig {
                 n_decoder_layers,
                 dropout,
                 positions,
-            } => action.with(TransformerConfig {
+            } => AnyConfig::Transformer(TransformerConfig {
                 model_type: Default::default(),
                 vocabulary: match tokens {
                     TokensConfig::Joint(_) => Vocabulary::Shared(target_vocab_size),
@@ -355,14 +222,12 @@ pub fn prepare(
     parts: Parts,
     tokenizers: [TranslationTokenizer; 2],
 ) -> Result<Box<dyn Prepared>> {
-    struct Prepare(TranslationConfig, Parts, [TranslationTokenizer; 2]);
-    impl WithConfig for Prepare {
-        type Output = Box<dyn Prepared>;
-        fn with<C: TranslatorConfig>(self, config: C) -> Result<Box<dyn Prepared>> {
-            prepared::prepare(self.0, config, self.1, self.2)
-        }
-    }
     let sizes = tokenizers.each_ref().map(TranslationTokenizer::vocab_size);
-    let (model, tokens) = (config.model.clone(), config.tokens);
-    model.with_vocabularies(&tokens, sizes, Prepare(config, parts, tokenizers))
+    match config.model.with_vocabularies(&config.tokens, sizes) {
+        AnyConfig::Sutskever(model) => prepared::prepare(config, model, parts, tokenizers),
+        AnyConfig::Cho(model) => prepared::prepare(config, model, parts, tokenizers),
+        AnyConfig::Bahdanau(model) => prepared::prepare(config, model, parts, tokenizers),
+        AnyConfig::Luong(model) => prepared::prepare(config, model, parts, tokenizers),
+        AnyConfig::Transformer(model) => prepared::prepare(config, model, parts, tokenizers),
+    }
 }

@@ -14,8 +14,8 @@ use emberline_training::{Trained, average_checkpoints};
 use serde_json::json;
 
 use super::TranslationConfig;
+use super::config::TranslatorConfig;
 use super::data::Parts;
-use super::model::TranslatorConfig;
 use super::translator::{self, Translator, check_length};
 use crate::config::RunConfig;
 use crate::model_directory::AVERAGED;

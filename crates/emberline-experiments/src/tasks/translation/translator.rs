@@ -15,7 +15,7 @@ use emberline_text::TranslationTokenizer;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::model::TranslatorConfig;
+use super::config::TranslatorConfig;
 use crate::config::check_memory;
 use crate::model_directory::load_weights_into;
 use crate::names;
