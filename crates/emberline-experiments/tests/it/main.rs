@@ -8,6 +8,8 @@ mod end_to_end;
 mod gpu;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu_attention;
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
+mod gpu_translators;
 mod kinds;
 mod program;
 mod resume;
