@@ -13,64 +13,19 @@
 //! The paper prints both s_{i-1} (its appendix) and s_i (its equation 4) for the state of the output; the config says
 //! which. A GRU layer has two biases, as in torch, of which one would do here; the maxout units and the head have one.
 
+mod config;
+
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use emberline_attention::scores::{Memory, Score, ScoreConfig, ScoreKind};
-use emberline_backend::{Dropout, Embedding, Linear, LinearConfig};
+use burn::tensor::Tensor;
+pub use config::{BahdanauConfig, ModelType, OutputState};
+use emberline_attention::scores::{Memory, Score};
+use emberline_backend::{Dropout, Embedding, Linear};
 use emberline_checkpoint::Stored;
-use emberline_core::{Cache, EncoderDecoder, HeadWeights, Stream, TokenBatch, VocabularyHead};
-use emberline_recurrent::{
-    AnyConfig, BiGru, CellKind, Gru, GruConfig, HiddenState, Merge, ResetGate, StackState,
-    UpdateGate,
-};
-use serde::{Deserialize, Serialize};
+use emberline_core::{Cache, EncoderDecoder, HeadWeights, TokenBatch, VocabularyHead};
+use emberline_recurrent::{BiGru, Gru, HiddenState, StackState};
 
-use crate::seq2seq::maxout;
+use crate::seq2seq::{embedded, maxout};
 use crate::stored::stored_translator_name;
-
-/// The sizes of Bahdanau's model, as its config.json holds them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BahdanauConfig {
-    /// Always the same; tells model directories apart.
-    #[serde(default)]
-    pub model_type: ModelType,
-    /// The number of tokens of a source.
-    pub source_vocab_size: usize,
-    /// The number of tokens of a target.
-    pub target_vocab_size: usize,
-    /// The width of the token vectors.
-    pub d_embedding: usize,
-    /// The width of the states: of each direction of the encoder, and of the decoder.
-    pub d_hidden: usize,
-    /// The width in which states and vectors of the source are compared.
-    pub d_alignment: usize,
-    /// The number of maxout units, of two numbers each.
-    pub d_maxout: usize,
-    /// The state that the output reads.
-    pub output_state: OutputState,
-    /// The probability with which token vectors, and what the head reads, are dropped in training.
-    pub dropout: f64,
-}
-
-/// The state that the output of Bahdanau's model reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputState {
-    /// s_{i-1}, which chose the context: the paper's appendix A.2.2.
-    Previous,
-    /// s_i, which knows the context: the paper's equation 4.
-    Current,
-}
-
-/// The `model_type` of a config.json of this model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelType {
-    /// `bahdanau`.
-    #[default]
-    Bahdanau,
-}
 
 /// A bidirectional encoder, attention, and a decoder.
 #[derive(Module, Debug)]
@@ -107,94 +62,6 @@ pub struct BahdanauCache {
     pub state: StackState<HiddenState>,
 }
 
-impl BahdanauConfig {
-    /// The model of the paper.
-    pub fn published() -> Self {
-        Self {
-            model_type: ModelType::Bahdanau,
-            source_vocab_size: 30_000,
-            target_vocab_size: 30_000,
-            d_embedding: 620,
-            d_hidden: 1000,
-            d_alignment: 1000,
-            d_maxout: 500,
-            output_state: OutputState::Previous,
-            dropout: 0.0,
-        }
-    }
-
-    /// Weights as torch draws those of `nn.Embedding`, `nn.GRU` and `nn.Linear`.
-    pub fn init(&self, random: Stream, device: &Device) -> Bahdanau {
-        let Self { d_embedding, d_hidden, d_maxout, .. } = *self;
-        let embedding = |name: &str, vocab_size| {
-            Embedding::init(vocab_size, d_embedding, 1.0, random.named(name), device)
-        };
-        let layer = |d_input| GruConfig {
-            reset: ResetGate::Before,
-            update: UpdateGate::Admits,
-            ..GruConfig::new(d_input, d_hidden, 1)
-        };
-        let linear = |name: &str, d_input, d_output, bias| {
-            LinearConfig { d_input, d_output, bias }.init(random.named(name), device)
-        };
-        let d_context = 2 * d_hidden;
-        Bahdanau {
-            source_embedding: embedding("source_embedding", self.source_vocab_size),
-            encoder: layer(d_embedding).init_bidirectional(
-                Merge::Concat,
-                random.named("encoder"),
-                device,
-            ),
-            start: linear("start", d_hidden, d_hidden, false),
-            score: self.score().init(random.named("score"), device),
-            target_embedding: embedding("target_embedding", self.target_vocab_size),
-            decoder: layer(d_embedding + d_context).init(random.named("decoder"), device),
-            output: linear("output", d_hidden + d_embedding + d_context, 2 * d_maxout, true),
-            head: linear("head", d_maxout, self.target_vocab_size, true),
-            dropout: Dropout { probability: self.dropout },
-            output_state: self.output_state,
-        }
-    }
-
-    /// The parameters of the model, which is not made for it; `u64::MAX` if there are more.
-    pub fn parameter_count(&self) -> u64 {
-        let [source_vocab_size, target_vocab_size, d_embedding, d_hidden, d_maxout] = [
-            self.source_vocab_size,
-            self.target_vocab_size,
-            self.d_embedding,
-            self.d_hidden,
-            self.d_maxout,
-        ]
-        .map(|size| size as u64);
-        let layer = |d_input| {
-            let (cell, d_hidden) = (CellKind::Gru, self.d_hidden);
-            AnyConfig { cell, d_input, d_hidden, n_layers: 1, dropout: 0.0 }
-        };
-        let d_input = self.d_hidden.saturating_mul(2).saturating_add(self.d_embedding);
-        let what_is_read = d_hidden.saturating_mul(3).saturating_add(d_embedding);
-        let a_target_token = d_embedding.saturating_add(d_maxout).saturating_add(1);
-        let parts = [
-            source_vocab_size.saturating_mul(d_embedding),
-            layer(self.d_embedding).bidirectional_parameter_count(Merge::Concat),
-            d_hidden.saturating_mul(d_hidden),
-            self.score().parameter_count(),
-            layer(d_input).parameter_count(),
-            what_is_read.saturating_add(1).saturating_mul(d_maxout).saturating_mul(2),
-            target_vocab_size.saturating_mul(a_target_token),
-        ];
-        parts.into_iter().fold(0, u64::saturating_add)
-    }
-
-    fn score(&self) -> ScoreConfig {
-        ScoreConfig {
-            kind: ScoreKind::Additive,
-            d_query: self.d_hidden,
-            d_key: self.d_hidden.saturating_mul(2),
-            d_alignment: self.d_alignment,
-        }
-    }
-}
-
 impl VocabularyHead for Bahdanau {
     fn head_weights(&self) -> HeadWeights {
         HeadWeights::own(self.head.weight.val(), self.head.bias.as_ref().map(|bias| bias.val()))
@@ -205,9 +72,7 @@ impl EncoderDecoder for Bahdanau {
     type Cache = BahdanauCache;
 
     fn encode(&self, source: &TokenBatch) -> BahdanauCache {
-        let random = source.dropout.map(|random| random.named("source_embedding"));
-        let vectors = self.source_embedding.forward(source.tokens.clone()); // [batch_size, source_length, d_embedding]
-        let vectors = self.dropout.forward(vectors, random);
+        let vectors = embedded(&self.source_embedding, &self.dropout, source, "source_embedding"); // [batch_size, source_length, d_embedding]
         let lengths = source.lengths.as_deref();
         let (states, finals) = self.encoder.forward(vectors, None, lengths, None); // [batch_size, source_length, 2 · d_hidden]
         // What was read last from the end is the first token.
@@ -244,9 +109,7 @@ impl Bahdanau {
     ) -> (Tensor<3>, Vec<Tensor<3>>, BahdanauCache) {
         let [_, target_length] = target.dims();
         let BahdanauCache { memory, mut state } = cache;
-        let random = |place| target.dropout.map(|random| random.named(place));
-        let vectors = self.target_embedding.forward(target.tokens.clone()); // [batch_size, target_length, d_embedding]
-        let vectors = self.dropout.forward(vectors, random("target_embedding"));
+        let vectors = embedded(&self.target_embedding, &self.dropout, target, "target_embedding"); // [batch_size, target_length, d_embedding]
         let decoder = self.decoder.fed(vectors.clone());
         let (mut states, mut contexts, mut attention) = (Vec::new(), Vec::new(), Vec::new());
         for position in 0..target_length {
@@ -264,7 +127,8 @@ impl Bahdanau {
         }
         let read = vec![Tensor::stack(states, 1), vectors, Tensor::cat(contexts, 1)];
         let read = Tensor::cat(read, 2); // [batch_size, target_length, d_hidden + d_embedding + 2 · d_hidden]
-        let hidden = self.dropout.forward(maxout(self.output.forward(read)), random("head"));
+        let random = target.dropout.map(|random| random.named("head"));
+        let hidden = self.dropout.forward(maxout(self.output.forward(read)), random);
         (hidden, attention, BahdanauCache { memory, state })
     }
 
@@ -284,25 +148,12 @@ impl Cache for BahdanauCache {
 #[cfg(test)]
 mod tests {
     use emberline_backend::test_device;
-    use emberline_core::laws;
-    use emberline_core::parameters::{parameter_count, parameters};
+    use emberline_core::parameters::parameters;
+    use emberline_core::{Stream, laws};
     use emberline_recurrent::{Reading, RecurrentCell};
 
+    use super::config::tests::config;
     use super::*;
-
-    fn config(output_state: OutputState) -> BahdanauConfig {
-        BahdanauConfig {
-            model_type: ModelType::Bahdanau,
-            source_vocab_size: 11,
-            target_vocab_size: 13,
-            d_embedding: 6,
-            d_hidden: 9,
-            d_alignment: 7,
-            d_maxout: 5,
-            output_state,
-            dropout: 0.0,
-        }
-    }
 
     fn model(output_state: OutputState) -> Bahdanau {
         config(output_state).init(Stream::new(1), &test_device())
@@ -378,29 +229,6 @@ mod tests {
     }
 
     #[test]
-    fn the_published_model_is_counted_from_its_equations() {
-        let (n, m, l, n_alignment, vocab_size) = (1000, 620, 500, 1000, 30_000);
-        let encoder = 2 * 3 * n * (m + n);
-        let decoder = 3 * n * (m + n + 2 * n);
-        let alignment = n_alignment * (n + 2 * n + 1);
-        let output = 2 * l * (n + m + 2 * n);
-        let embeddings_and_head = vocab_size * (m + m + l);
-        let weights = encoder + decoder + n * n + alignment + output + embeddings_and_head;
-        let biases = 2 * 2 * 3 * n + 2 * 3 * n + 2 * l + vocab_size;
-        assert_eq!(BahdanauConfig::published().parameter_count(), weights + biases);
-    }
-
-    #[test]
-    fn its_parameters_are_known_before_there_is_a_model() {
-        let layer = |d_input: u64| 3 * 9 * (d_input + 9 + 2);
-        let alignment = 7 * (9 + 18 + 1);
-        let output = 10 * (9 + 6 + 18 + 1) + 13 * (5 + 1);
-        let expected = 11 * 6 + 2 * layer(6) + 9 * 9 + alignment + 13 * 6 + layer(6 + 18) + output;
-        assert_eq!(config(OutputState::Previous).parameter_count(), expected);
-        assert_eq!(parameter_count(&model(OutputState::Previous)) as u64, expected);
-    }
-
-    #[test]
     fn every_parameter_has_a_name_of_its_own() {
         let names: Vec<String> = parameters(&model(OutputState::Previous))
             .iter()
@@ -420,17 +248,5 @@ mod tests {
         let last = ["output.weight", "output.bias", "head.weight", "head.bias"];
         expected.extend(last.map(str::to_string));
         assert_eq!(names, expected);
-    }
-
-    #[test]
-    fn the_config_names_the_model_and_refuses_unknown_keys() {
-        let config = config(OutputState::Previous);
-        let mut json = serde_json::to_value(&config).unwrap();
-        assert_eq!(json["model_type"], "bahdanau");
-        assert_eq!(json["output_state"], "previous");
-        let read = |json| serde_json::from_value::<BahdanauConfig>(json);
-        assert_eq!(read(json.clone()).unwrap(), config);
-        json["n_heads"] = 3.into();
-        assert!(read(json).is_err());
     }
 }

@@ -23,7 +23,7 @@ use emberline_recurrent::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::seq2seq::maxout;
+use crate::seq2seq::{embedded, maxout};
 use crate::stored::stored_translator_name;
 
 /// The sizes of Cho's model, as its config.json holds them.
@@ -180,11 +180,10 @@ impl EncoderDecoder for Cho {
     type Cache = ChoCache;
 
     fn encode(&self, source: &TokenBatch) -> ChoCache {
-        let random = |place| source.dropout.map(|random| random.named(place));
-        let vectors = self.source_embedding.forward(source.tokens.clone()); // [batch_size, source_length, d_embedding]
-        let vectors = self.dropout.forward(vectors, random("source_embedding"));
+        let random = source.dropout.map(|random| random.named("encoder"));
+        let vectors = embedded(&self.source_embedding, &self.dropout, source, "source_embedding"); // [batch_size, source_length, d_embedding]
         let lengths = source.lengths.as_deref();
-        let (_, state) = self.encoder.forward(vectors, None, lengths, random("encoder"));
+        let (_, state) = self.encoder.forward(vectors, None, lengths, random);
         let context = self.context.forward(self.encoder.last_output(&state)).tanh(); // [batch_size, d_hidden]
         let start = self.start.forward(context.clone()).tanh().chunk(self.decoder.layers.len(), 1);
         let state = start.into_iter().map(|hidden| HiddenState { hidden }).collect();
@@ -195,8 +194,7 @@ impl EncoderDecoder for Cho {
         let [batch_size, target_length] = target.dims();
         let ChoCache { context, state } = cache;
         let random = |place| target.dropout.map(|random| random.named(place));
-        let vectors = self.target_embedding.forward(target.tokens.clone()); // [batch_size, target_length, d_embedding]
-        let vectors = self.dropout.forward(vectors, random("target_embedding"));
+        let vectors = embedded(&self.target_embedding, &self.dropout, target, "target_embedding"); // [batch_size, target_length, d_embedding]
         let d_context = context.dims()[1];
         let at_every_step =
             context.clone().unsqueeze_dim::<3>(1).expand([batch_size, target_length, d_context]);

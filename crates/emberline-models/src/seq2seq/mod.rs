@@ -9,9 +9,21 @@ pub mod sutskever;
 
 use burn::tensor::Tensor;
 pub use cho::{Cho, ChoConfig};
+use emberline_backend::{Dropout, Embedding};
 use emberline_core::TokenBatch;
 use emberline_recurrent::{Direction, Lstm, LstmState, Reading, RecurrentCell, StackState};
 pub use sutskever::{Sutskever, SutskeverConfig};
+
+/// The vectors of a batch's tokens, `[batch_size, seq_length, d_embedding]`, dropped by the stream of a name.
+pub(crate) fn embedded(
+    embedding: &Embedding,
+    dropout: &Dropout,
+    batch: &TokenBatch,
+    name: &str,
+) -> Tensor<3> {
+    let random = batch.dropout.map(|random| random.named(name));
+    dropout.forward(embedding.forward(batch.tokens.clone()), random)
+}
 
 /// Reads a source with every layer from the same end of each row; the outputs stand where the tokens stand.
 ///

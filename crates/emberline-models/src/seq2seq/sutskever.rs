@@ -16,7 +16,7 @@ use emberline_recurrent::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::seq2seq::read;
+use crate::seq2seq::{embedded, read};
 use crate::stored::stored_translator_name;
 
 /// The sizes of Sutskever's model, as its config.json holds them.
@@ -139,17 +139,14 @@ impl EncoderDecoder for Sutskever {
     type Cache = StackState<LstmState>;
 
     fn encode(&self, source: &TokenBatch) -> Self::Cache {
-        let random = source.dropout.map(|random| random.named("source_embedding"));
-        let vectors = self.source_embedding.forward(source.tokens.clone()); // [batch_size, source_length, d_embedding]
-        let vectors = self.dropout.forward(vectors, random);
+        let vectors = embedded(&self.source_embedding, &self.dropout, source, "source_embedding"); // [batch_size, source_length, d_embedding]
         let direction = if self.reversed_source { Direction::Reverse } else { Direction::Forward };
         read(&self.encoder, vectors, source, direction).1
     }
 
     fn decode(&self, target: &TokenBatch, cache: Self::Cache) -> (Tensor<3>, Self::Cache) {
         let random = |place| target.dropout.map(|random| random.named(place));
-        let vectors = self.target_embedding.forward(target.tokens.clone()); // [batch_size, target_length, d_embedding]
-        let vectors = self.dropout.forward(vectors, random("target_embedding"));
+        let vectors = embedded(&self.target_embedding, &self.dropout, target, "target_embedding"); // [batch_size, target_length, d_embedding]
         let lengths = target.lengths.as_deref();
         let (hidden, state) =
             self.decoder.forward(vectors, Some(cache), lengths, random("decoder"));
