@@ -9,9 +9,9 @@
 //! t_t = maxout(O_h s_t + O_y y_{t-1} + O_c c)      p(y_t) = softmax(G_l G_r t_t)
 //! ```
 //!
-//! Departures: the paper's decoder resets `U s + C c` after both products; here c is an input like y and only the state
-//! is reset, before its product, as in the paper's encoder and in Bahdanau's decoder. That lets one fused operation read
-//! the whole target. A GRU layer has two biases, as in torch, where the paper has none. Layers above the first are ours.
+//! Departures: the appendix of the paper prints a decoder that resets after the products, `r ⊙ [U s + C c]`; here c is an
+//! input like y and only the state is reset, before its product, as in the paper's encoder, in Bahdanau's decoder and in
+//! GroundHog, the program of the authors. That lets one fused operation read the whole target. A GRU layer has two biases, as in torch, where the paper has none. Layers above the first are ours.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
