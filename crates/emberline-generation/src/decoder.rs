@@ -13,11 +13,11 @@ pub(crate) trait Decoder: Sized {
 
     /// Reads the tokens that come next in each row, of one number in all of them, and scores those that may follow:
     /// `[rows, vocab_size]`.
-    fn advance(self, tokens: &[&[u32]]) -> (Vec<f32>, Self);
+    fn advance(self, tokens: &[&[u32]]) -> (Tensor<2>, Self);
 
     /// The same, with what the last position of each row attends to in its source, `[rows, source_length]`; `None` of a
     /// model without attention.
-    fn advance_with_attention(self, tokens: &[&[u32]]) -> (Vec<f32>, Option<Vec<f32>>, Self) {
+    fn advance_with_attention(self, tokens: &[&[u32]]) -> (Tensor<2>, Option<Vec<f32>>, Self) {
         let (scores, decoder) = self.advance(tokens);
         (scores, None, decoder)
     }
@@ -45,7 +45,7 @@ impl<M: Incremental> Decoder for Continuation<'_, M> {
         self.model.vocab_size()
     }
 
-    fn advance(self, tokens: &[&[u32]]) -> (Vec<f32>, Self) {
+    fn advance(self, tokens: &[&[u32]]) -> (Tensor<2>, Self) {
         let batch = TokenBatch::from_rows(tokens, self.device);
         let (hidden, cache) = self.model.encode_from(&batch, self.cache);
         (last_scores(self.model, hidden), Self { cache: Some(cache), ..self })
@@ -75,14 +75,14 @@ impl<M: EncoderDecoder> Decoder for Target<'_, M> {
         self.model.vocab_size()
     }
 
-    fn advance(self, tokens: &[&[u32]]) -> (Vec<f32>, Self) {
+    fn advance(self, tokens: &[&[u32]]) -> (Tensor<2>, Self) {
         let batch = TokenBatch::from_rows(tokens, self.device);
         let (hidden, cache) = self.model.decode(&batch, self.cache);
         (last_scores(self.model, hidden), Self { cache, ..self })
     }
 
     /// The attention of the last layer, averaged over its heads.
-    fn advance_with_attention(self, tokens: &[&[u32]]) -> (Vec<f32>, Option<Vec<f32>>, Self) {
+    fn advance_with_attention(self, tokens: &[&[u32]]) -> (Tensor<2>, Option<Vec<f32>>, Self) {
         let batch = TokenBatch::from_rows(tokens, self.device);
         let (hidden, mut layers, cache) = self.model.decode_with_attention(&batch, self.cache);
         let attention = layers.pop().map(|weights| {
@@ -99,7 +99,7 @@ impl<M: EncoderDecoder> Decoder for Target<'_, M> {
 
 /// The scores that follow the last position, row after row: the head is the model's largest product,
 /// and no other position needs it.
-fn last_scores<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> Vec<f32> {
+fn last_scores<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> Tensor<2> {
     let [batch_size, seq_length, d_model] = hidden.dims();
     let last = hidden.narrow(1, seq_length - 1, 1).reshape([batch_size, d_model]);
     let scores = model.head(last); // [batch_size, vocab_size]
@@ -108,7 +108,7 @@ fn last_scores<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> Vec<f32> {
         [batch_size, model.vocab_size()],
         "the head scores the whole vocabulary"
     );
-    to_numbers(scores)
+    scores
 }
 
 pub(crate) fn to_numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -7,7 +7,9 @@ use burn::tensor::Device;
 use emberline_core::{EncoderDecoder, Incremental, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::decoder::{Continuation, Decoder, Target, batches_by_length, batches_of_one_length};
+use crate::decoder::{
+    Continuation, Decoder, Target, batches_by_length, batches_of_one_length, to_numbers,
+};
 use crate::error::GenerationError;
 use crate::input;
 use crate::sampling::Sampling;
@@ -148,7 +150,9 @@ fn write_rows<D: Decoder>(
     for position in 0.. {
         // The places in the batch of the rows that go on.
         let mut going_on = Vec::with_capacity(rows.len());
-        for (place, (row, scores)) in rows.iter().zip(scores.chunks_exact(vocab_size)).enumerate() {
+        let numbers = to_numbers(scores);
+        for (place, (row, scores)) in rows.iter().zip(numbers.chunks_exact(vocab_size)).enumerate()
+        {
             let uniform = chance.at(row.index as u64).uniform(position as u64);
             let token = config
                 .sampling

@@ -12,7 +12,6 @@ mod engine;
 mod error;
 mod input;
 mod likelihood;
-mod log_sum_exp;
 mod sampling;
 #[cfg(test)]
 mod test_model;

@@ -1,12 +1,12 @@
 //! How probable texts are that are there already, each token after the true ones before it.
 
 use burn::tensor::{Device, Int, Tensor};
+use emberline_backend::log_sum_exp;
 use emberline_core::{Causal, EncoderDecoder, TokenBatch, VocabularyHead};
 
 use crate::decoder::{batches_by_length, to_numbers};
 use crate::error::GenerationError;
 use crate::input;
-use crate::log_sum_exp::log_sum_exp;
 
 /// `log p` of every token of each continuation, after its prompt and the tokens before; the sum of a row is the
 /// log-probability that [`beam_search`](crate::beam_search) gives a hypothesis that is not stopped.
@@ -124,12 +124,16 @@ fn score<M: VocabularyHead>(
     }
     let positions = Tensor::<1, Int>::from_data(positions.as_slice(), &hidden.device().inner());
     let hidden = hidden.reshape([batch_size * seq_length, d_model]).select(0, positions);
-    let scores = to_numbers(model.head(hidden)); // [n_tokens, vocab_size]
-    let mut scores = scores.chunks_exact(model.vocab_size());
+    let scores = model.head(hidden); // [n_tokens, vocab_size]
+    let totals = to_numbers(log_sum_exp(scores.clone()));
+    let scores = to_numbers(scores);
+    let mut scored = scores.chunks_exact(model.vocab_size()).zip(totals);
     for Scored { row, tokens, .. } in rows {
-        for (position, (token, scores)) in tokens.iter().zip(&mut scores).enumerate() {
-            let total = log_sum_exp(scores).ok_or(GenerationError::NotANumber { row, position })?;
-            found[row].push(f64::from(scores[*token as usize]) - total);
+        for (position, (token, (scores, total))) in tokens.iter().zip(&mut scored).enumerate() {
+            if !total.is_finite() {
+                return Err(GenerationError::NotANumber { row, position });
+            }
+            found[row].push(f64::from(scores[*token as usize]) - f64::from(total));
         }
     }
     Ok(())

@@ -11,6 +11,8 @@ mod operation;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 #[cfg(feature = "flex")]
+pub(crate) use native::log_sum_exp;
+#[cfg(feature = "flex")]
 pub(crate) use operation::class;
 
 /// `Σ_n -log softmax(logits_n)[targets_n]`.

@@ -18,9 +18,7 @@ pub(super) fn forward<T: Real>(logits: &[T], targets: &[usize], classes: usize) 
         .map(|(logits, targets)| {
             let mut sum = T::ZERO;
             for (row, target) in logits.chunks_exact(classes).zip(targets) {
-                let mut normaliser = Normaliser::default();
-                simd::run(LogSumExp { row, normaliser: &mut normaliser });
-                sum += normaliser.sum.ln() + normaliser.largest - row[*target];
+                sum += log_sum_exp(row) - row[*target];
             }
             sum
         })
@@ -48,6 +46,13 @@ pub(super) fn backward<T: Real>(
         },
     );
     gradients
+}
+
+/// `log Σ exp(score)` of a row.
+pub(crate) fn log_sum_exp<T: Real>(row: &[T]) -> T {
+    let mut normaliser = Normaliser::default();
+    simd::run(LogSumExp { row, normaliser: &mut normaliser });
+    normaliser.sum.ln() + normaliser.largest
 }
 
 /// The largest score of a row, and the sum of `exp(score - largest)`.

@@ -14,13 +14,16 @@ mod sentence;
 mod tests;
 
 use burn::tensor::Device;
+use emberline_backend::log_sum_exp;
 use emberline_core::{EncoderDecoder, Incremental};
 
 use self::candidates::Candidates;
 pub use self::config::{BeamConfig, BeamScoring, EarlyStopping};
 pub use self::sentence::Hypothesis;
 use self::sentence::{Beam, Sentence};
-use crate::decoder::{Continuation, Decoder, Target, batches_by_length, batches_of_one_length};
+use crate::decoder::{
+    Continuation, Decoder, Target, batches_by_length, batches_of_one_length, to_numbers,
+};
 use crate::error::GenerationError;
 use crate::input;
 
@@ -95,7 +98,7 @@ fn search<D: Decoder>(
         let next: Vec<&[u32]> = beams(&sentences).map(|beam| &beam.tokens[n_read..]).collect();
         let n_rows = next.len();
         n_read += next[0].len();
-        let (mut scores, attention);
+        let (scores, attention);
         (scores, attention, decoder) = if config.scoring.needs_attention() {
             let (scores, attention, decoder) = decoder.advance_with_attention(&next);
             (scores, Some(attention.ok_or(GenerationError::NoAttention)?), decoder)
@@ -103,6 +106,8 @@ fn search<D: Decoder>(
             let (scores, decoder) = decoder.advance(&next);
             (scores, None, decoder)
         };
+        let totals = to_numbers(log_sum_exp(scores.clone()));
+        let mut scores = to_numbers(scores);
         let source_length = attention.as_ref().map_or(0, Vec::len) / n_rows;
 
         // For each row of the next step, the one it continues.
@@ -114,7 +119,7 @@ fn search<D: Decoder>(
             let scores = &mut scores[start * vocab_size..end * vocab_size];
             let attention =
                 attention.as_ref().map(|all| &all[start * source_length..end * source_length]);
-            sentence.consider(scores, config, &mut candidates)?;
+            sentence.consider(scores, &totals[start..end], config, &mut candidates)?;
             let places = sentence.follow(candidates.best(), attention, config);
             parents.extend(places.into_iter().map(|place| start + place));
         }

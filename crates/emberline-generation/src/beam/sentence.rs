@@ -6,7 +6,6 @@ use super::candidates::{Candidate, Candidates};
 use super::config::{BeamConfig, EarlyStopping};
 use super::ngrams;
 use crate::error::GenerationError;
-use crate::log_sum_exp::log_sum_exp;
 
 /// A complete hypothesis.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,10 +58,12 @@ impl Sentence {
         self.complete
     }
 
-    /// Finds the best continuations of the beams, of which `scores` are `[n_beams, vocab_size]`.
+    /// Finds the best continuations of the beams, of which `scores` are `[n_beams, vocab_size]`, and `totals` the
+    /// logarithms of the sums of their exponentials, `[n_beams]`.
     pub fn consider(
         &self,
         scores: &mut [f32],
+        totals: &[f32],
         config: &BeamConfig,
         candidates: &mut Candidates,
     ) -> Result<(), GenerationError> {
@@ -70,9 +71,10 @@ impl Sentence {
         let position = self.beams[0].tokens.len() - self.n_first;
         let vocab_size = scores.len() / self.beams.len();
         for (place, scores) in scores.chunks_exact_mut(vocab_size).enumerate() {
-            let beam = &self.beams[place];
-            let total = log_sum_exp(scores)
-                .ok_or(GenerationError::NotANumber { row: self.index, position })?;
+            let (beam, total) = (&self.beams[place], totals[place]);
+            if !total.is_finite() {
+                return Err(GenerationError::NotANumber { row: self.index, position });
+            }
             // What may not come is ruled out after the softmax: it takes no probability from others to give it to them.
             let mut rule_out = |token: u32| {
                 if let Some(score) = scores.get_mut(token as usize) {
@@ -85,7 +87,7 @@ impl Sentence {
             if let Some(size) = config.no_repeat_ngram_size {
                 ngrams::repeating(&beam.tokens, size).for_each(rule_out);
             }
-            candidates.consider(place, beam.log_probability - total, scores);
+            candidates.consider(place, beam.log_probability - f64::from(total), scores);
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use super::*;
 use crate::likelihood::{log_probabilities, target_log_probabilities};
-use crate::log_sum_exp::log_sum_exp;
 use crate::test_model::{Reencoding, SumModel};
 use crate::{GenerationConfig, generate, generate_target};
 
@@ -69,9 +68,9 @@ fn try_all(
     let scores = model.scores(so_far);
     let attention = SumModel::attention(so_far, source.len());
     coverage.iter_mut().zip(attention).for_each(|(sum, weight)| *sum += weight);
+    let total = scores.iter().map(|score| f64::from(*score).exp()).sum::<f64>().ln();
     for token in 0..scores.len() as u32 {
-        let log_probability =
-            log_probability + f64::from(scores[token as usize]) - log_sum_exp(scores).unwrap();
+        let log_probability = log_probability + f64::from(scores[token as usize]) - total;
         tokens.push(token);
         let is_stopped = token == STOP;
         if is_stopped && n_new < config.min_new_tokens || repeats(tokens, config) {
