@@ -62,24 +62,6 @@ impl KeyValueCache {
         (held(key), held(value))
     }
 
-    /// Keys and values for queries of the last `n_queries` tokens, and which of them those see: everything up to
-    /// themselves.
-    ///
-    /// A single token attends to the room as it is, of which it sees what is filled. What is held is no whole tensor,
-    /// and would be copied.
-    ///
-    /// # Panics
-    /// If there are none.
-    pub fn for_last(&self, n_queries: usize) -> (Tensor<4>, Tensor<4>, Visibility) {
-        if n_queries > 1 {
-            let (key, value) = self.keys_values();
-            return (key, value, Visibility::causal());
-        }
-        let [key, value] = self.room.clone().expect("a cache of at least one token");
-        let keys = Some(vec![0..self.length; key.dims()[0]]);
-        (key, value, Visibility { keys, ..Visibility::default() })
-    }
-
     /// Forgets all tokens after the first `length`.
     ///
     /// # Panics
@@ -138,7 +120,6 @@ impl SourceMemory {
         if let Some(keys) = &keys {
             assert_eq!(keys.len(), batch_size, "a length for each row of a source");
         }
-        let [key, value] = [key, value].map(in_order);
         Self { key, value, keys, source_of: (0..batch_size).collect() }
     }
 
@@ -215,12 +196,6 @@ impl Cache for SourceMemory {
             source_of,
         }
     }
-}
-
-/// The same numbers, in memory in the order of the shape: a view of another order would be copied by each that reads it.
-fn in_order(tensor: Tensor<4>) -> Tensor<4> {
-    let shape @ [sources, n_heads, length, d_head] = tensor.dims();
-    tensor.reshape([sources * n_heads, length, d_head]).reshape(shape)
 }
 
 #[cfg(test)]
@@ -328,15 +303,6 @@ mod tests {
         assert_eq!(left.visibility(), Visibility::lengths(&[4, 3]));
         let last = key.narrow(0, 2, 1).into_data();
         left.key.narrow(0, 1, 1).into_data().assert_eq(&last, true);
-    }
-
-    #[test]
-    fn a_source_is_put_in_order_once() {
-        let view = random(1, [3, 4, 2, 5], &test_device()).swap_dims(1, 2);
-        let memory = SourceMemory::new(view.clone(), view.clone(), None);
-        let flat = memory.key.clone().reshape([120]);
-        assert_eq!(storage_address(&flat), storage_address(&memory.key));
-        memory.key.into_data().assert_eq(&view.into_data(), true);
     }
 
     #[test]

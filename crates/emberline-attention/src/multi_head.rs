@@ -142,11 +142,10 @@ impl MultiHeadAttention {
         cache: KeyValueCache,
         random: Option<Stream>,
     ) -> (Tensor<3>, KeyValueCache) {
-        let [_, seq_length, _] = input.dims();
         let [query, key, value] = self.queries_keys_values(input);
         let cache = cache.append(key, value);
-        let (key, value, visibility) = cache.for_last(seq_length);
-        (self.attend(query, key, value, visibility, random), cache)
+        let (key, value) = cache.keys_values();
+        (self.attend(query, key, value, Visibility::causal(), random), cache)
     }
 
     /// What cross-attention needs of a source, computed once. `lengths` are the numbers of valid tokens of its rows;

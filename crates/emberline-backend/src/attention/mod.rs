@@ -8,6 +8,8 @@
 //! grows with the length, not with its square. A query that sees nothing gets zeros.
 
 #[cfg(feature = "flex")]
+mod heads;
+#[cfg(feature = "flex")]
 mod native;
 mod portable;
 mod visibility;

@@ -7,12 +7,13 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::AttentionOptions;
+use super::heads::Heads;
 use crate::flex::fused::FusedOperation;
 use crate::flex::lanes::{largest_of, sum_of};
 use crate::flex::matrix::Matrix;
 use crate::flex::packed::{Packed, Part};
 use crate::flex::simd::{self, Kernel};
-use crate::flex::{Real, slice, tensor, tensor_like};
+use crate::flex::{Real, slice, strided, tensor};
 
 /// Queries whose scores are computed at once: enough to use a matrix in the cache several times.
 const QUERIES: usize = 32;
@@ -21,6 +22,11 @@ const QUERIES: usize = 32;
 pub(super) struct Attention(pub(super) AttentionOptions);
 
 impl FusedOperation for Attention {
+    // Heads are cut out of wider vectors: a copy in another order would cost as much as a part of the products.
+    fn reads_strides(&self) -> bool {
+        true
+    }
+
     fn forward(&self, arguments: &[FlexTensor]) -> FlexTensor {
         self.forward_saving(arguments).swap_remove(0)
     }
@@ -76,32 +82,23 @@ struct Head<'a, T> {
     /// Its place among the heads of all rows.
     index: usize,
     scale: T,
-    query: &'a [T],
-    key: &'a [T],
-    value: &'a [T],
+    query: Matrix<'a, T>,
+    key: Matrix<'a, T>,
+    value: Matrix<'a, T>,
 }
 
 impl<'a, T: Real> Head<'a, T> {
     fn new(options: &'a AttentionOptions, arguments: &'a [FlexTensor], index: usize) -> Self {
-        let sizes @ Sizes { query_length, key_length, d_key, d_value, .. } = Sizes::of(arguments);
-        let part = |tensor: &'a FlexTensor, n: usize| &slice::<T>(tensor)[index * n..][..n];
+        let sizes = Sizes::of(arguments);
         Self {
             options,
             sizes,
             index,
-            scale: T::from_f64(options.scale(d_key)),
-            query: part(&arguments[0], query_length * d_key),
-            key: part(&arguments[1], key_length * d_key),
-            value: part(&arguments[2], key_length * d_value),
+            scale: T::from_f64(options.scale(sizes.d_key)),
+            query: head_of(&arguments[0], index),
+            key: head_of(&arguments[1], index),
+            value: head_of(&arguments[2], index),
         }
-    }
-
-    fn keys(&self) -> Matrix<'a, T> {
-        Matrix::new(self.key, self.sizes.key_length, self.sizes.d_key)
-    }
-
-    fn values(&self) -> Matrix<'a, T> {
-        Matrix::new(self.value, self.sizes.key_length, self.sizes.d_value)
     }
 
     /// The blocks of queries.
@@ -130,11 +127,6 @@ impl<'a, T: Real> Head<'a, T> {
         }
     }
 
-    /// The rows of queries of a block.
-    fn queries(&self, queries: &Range<usize>) -> &'a [T] {
-        &self.query[queries.start * self.sizes.d_key..queries.end * self.sizes.d_key]
-    }
-
     /// Room for the scores of a block, in rows of `key_length`.
     fn room_for_scores(&self) -> Vec<T> {
         vec![T::ZERO; QUERIES.min(self.sizes.query_length) * self.sizes.key_length]
@@ -149,7 +141,7 @@ impl<'a, T: Real> Head<'a, T> {
         into: &mut [T],
     ) {
         let Sizes { key_length, d_key, .. } = self.sizes;
-        let left = Matrix::new(self.queries(queries), queries.len(), d_key);
+        let left = self.query.rows(queries.clone());
         let part = Part { inner: 0..d_key, columns: seen.clone(), adds: false };
         keys.multiply_part(left, part, into, key_length);
     }
@@ -163,55 +155,61 @@ impl<'a, T: Real> Head<'a, T> {
     }
 }
 
+/// A head of a tensor `[batch_size, n_heads, length, width]`.
+fn head_of<T: Real>(tensor: &FlexTensor, index: usize) -> Matrix<'_, T> {
+    let n_heads = tensor.layout().shape()[1];
+    strided(tensor, [index / n_heads, index % n_heads])
+}
+
 /// The output, and the logarithm of each query's sum of exponentials.
 fn forward<T: Real>(options: &AttentionOptions, arguments: &[FlexTensor]) -> Vec<FlexTensor> {
     let Sizes { query_length, key_length, d_value, .. } = Sizes::of(arguments);
     let shape = arguments[0].layout().shape();
     let heads = shape[0] * shape[1];
-    let mut output = vec![T::ZERO; heads * query_length * d_value];
+    let output = Heads::new([shape[0], shape[1], query_length, d_value]);
     let mut logarithms = vec![T::ZERO; heads * query_length];
-    output
-        .par_chunks_mut((query_length * d_value).max(1))
-        .zip(logarithms.par_chunks_mut(query_length.max(1)))
-        .enumerate()
-        .for_each(|(index, (output, logarithms))| {
-            let head = Head::<T>::new(options, arguments, index);
-            let keys = Packed::new(head.keys().transposed());
-            let values = Packed::new(head.values());
-            let mut room = head.room_for_scores();
-            for queries in head.blocks() {
-                let seen = head.visible_to(queries.clone());
-                if seen.is_empty() {
-                    continue;
-                }
-                let n = queries.len();
-                let weights = &mut room[..n * key_length];
-                head.scores(&keys, &queries, &seen, weights);
-                let mut sums = [T::ZERO; QUERIES];
-                let rows = weights.chunks_exact_mut(key_length).zip(&mut sums);
-                for ((row, sum), query) in rows.zip(queries.clone()) {
-                    let scores = only(&mut row[seen.clone()], head.within(query, &seen));
-                    let logarithm = &mut logarithms[query];
-                    simd::run(Exponentials { scores, scale: head.scale, sum, logarithm });
-                }
-                let kept = head.kept(&queries);
-                weights.iter_mut().zip(&kept).for_each(|(weight, kept)| *weight = *weight * *kept);
-                let left = Matrix::new(weights, n, key_length);
-                let output = &mut output[queries.start * d_value..queries.end * d_value];
-                let part = Part { inner: seen, columns: 0..d_value, adds: false };
-                values.multiply_part(left, part, output, d_value);
-                // Here and not on the weights, of which there are more.
-                for (row, sum) in output.chunks_exact_mut(d_value.max(1)).zip(sums) {
-                    let inverse = if sum > T::ZERO { T::ONE / sum } else { sum };
-                    row.iter_mut().for_each(|number| *number = *number * inverse);
-                }
+    logarithms.par_chunks_mut(query_length.max(1)).enumerate().for_each(|(index, logarithms)| {
+        let head = Head::<T>::new(options, arguments, index);
+        let keys = Packed::new(head.key.transposed());
+        let values = Packed::new(head.value);
+        let mut room = head.room_for_scores();
+        let mut sums_of_values = vec![T::ZERO; QUERIES * d_value];
+        for queries in head.blocks() {
+            let seen = head.visible_to(queries.clone());
+            if seen.is_empty() {
+                let zeros = vec![T::ZERO; d_value];
+                // SAFETY: this head is only here.
+                queries.for_each(|query| unsafe { output.write(index, query, &zeros) });
+                continue;
             }
-        });
-    let [batch_size, n_heads] = [shape[0], shape[1]];
-    vec![
-        tensor(output, [batch_size, n_heads, query_length, d_value]),
-        tensor(logarithms, [heads * query_length]),
-    ]
+            let n = queries.len();
+            let weights = &mut room[..n * key_length];
+            head.scores(&keys, &queries, &seen, weights);
+            let mut sums = [T::ZERO; QUERIES];
+            let rows = weights.chunks_exact_mut(key_length).zip(&mut sums);
+            for ((row, sum), query) in rows.zip(queries.clone()) {
+                let scores = only(&mut row[seen.clone()], head.within(query, &seen));
+                let logarithm = &mut logarithms[query];
+                simd::run(Exponentials { scores, scale: head.scale, sum, logarithm });
+            }
+            let kept = head.kept(&queries);
+            weights.iter_mut().zip(&kept).for_each(|(weight, kept)| *weight = *weight * *kept);
+            let left = Matrix::new(weights, n, key_length);
+            let part = Part { inner: seen, columns: 0..d_value, adds: false };
+            values.multiply_part(left, part, &mut sums_of_values, d_value);
+            // Here and not on the weights, of which there are more.
+            let rows = sums_of_values.chunks_exact_mut(d_value.max(1)).zip(sums);
+            for ((row, sum), query) in rows.zip(queries) {
+                let inverse = if sum > T::ZERO { T::ONE / sum } else { sum };
+                row.iter_mut().for_each(|number| *number = *number * inverse);
+                // SAFETY: this head is only here.
+                unsafe { output.write(index, query, row) };
+            }
+        }
+    });
+    // SAFETY: every query of every head was written.
+    let output = unsafe { output.into_tensor() };
+    vec![output, tensor(logarithms, [heads * query_length])]
 }
 
 /// A part of a row, and zeros beside it.
@@ -251,28 +249,23 @@ fn backward<T: Real>(
     results: &[FlexTensor],
     gradient: &FlexTensor,
 ) -> Vec<FlexTensor> {
-    let Sizes { query_length, key_length, d_key, d_value, .. } = Sizes::of(arguments);
-    let [query, key, value] = arguments else { unreachable!("three arguments") };
-    let [mut d_query, mut d_key_all, mut d_value_all] =
-        [query, key, value].map(|t| vec![T::ZERO; slice::<T>(t).len()]);
-    let (output, logarithms) = (slice::<T>(&results[0]), slice::<T>(&results[1]));
-    let gradient = slice::<T>(gradient);
-    d_query
-        .par_chunks_mut((query_length * d_key).max(1))
-        .zip(d_key_all.par_chunks_mut((key_length * d_key).max(1)))
-        .zip(d_value_all.par_chunks_mut((key_length * d_value).max(1)))
-        .enumerate()
-        .for_each(|(index, ((d_query, d_keys), d_values))| {
-            let head = Head::<T>::new(options, arguments, index);
-            let rows = query_length * d_value;
-            head.backward(
-                &output[index * rows..][..rows],
-                &gradient[index * rows..][..rows],
-                &logarithms[index * query_length..][..query_length],
-                (d_query, d_keys, d_values),
-            );
-        });
-    vec![tensor_like(d_query, query), tensor_like(d_key_all, key), tensor_like(d_value_all, value)]
+    let gradients = [0, 1, 2].map(|i| Heads::new(arguments[i].layout().shape().dims()));
+    let [batch_size, n_heads, query_length, _] = arguments[0].layout().shape().dims();
+    let logarithms = slice::<T>(&results[1]);
+    (0..batch_size * n_heads).into_par_iter().for_each(|index| {
+        let head = Head::<T>::new(options, arguments, index);
+        let found = head.backward(
+            head_of(&results[0], index),
+            head_of(gradient, index),
+            &logarithms[index * query_length..][..query_length],
+        );
+        for (gradient, found) in gradients.iter().zip(found) {
+            // SAFETY: this head is only here.
+            unsafe { gradient.write_head(index, &found) };
+        }
+    });
+    // SAFETY: all rows of every head were written.
+    gradients.map(|gradient| unsafe { gradient.into_tensor() }).to_vec()
 }
 
 impl<T: Real> Head<'_, T> {
@@ -281,17 +274,14 @@ impl<T: Real> Head<'_, T> {
     /// ```text
     /// dS = scale · P ⊙ (m ⊙ dP - D)      dQ = dS K      dK = dSᵀ Q      dV = (m ⊙ P)ᵀ dZ
     /// ```
-    fn backward(
-        &self,
-        output: &[T],
-        gradient: &[T],
-        logarithms: &[T],
-        (d_query, d_keys, d_values): (&mut [T], &mut [T], &mut [T]),
-    ) {
-        let Sizes { key_length, d_key, d_value, .. } = self.sizes;
-        let keys = Packed::new(self.keys().transposed());
-        let keys_as_rows = Packed::new(self.keys());
-        let values = Packed::new(self.values().transposed());
+    fn backward(&self, output: Matrix<T>, gradient: Matrix<T>, logarithms: &[T]) -> [Vec<T>; 3] {
+        let Sizes { query_length, key_length, d_key, d_value, .. } = self.sizes;
+        let mut d_query = vec![T::ZERO; query_length * d_key];
+        let mut d_keys = vec![T::ZERO; key_length * d_key];
+        let mut d_values = vec![T::ZERO; key_length * d_value];
+        let keys = Packed::new(self.key.transposed());
+        let keys_as_rows = Packed::new(self.key);
+        let values = Packed::new(self.value.transposed());
         let (mut room, mut d_room) = (self.room_for_scores(), self.room_for_scores());
         for queries in self.blocks() {
             let seen = self.visible_to(queries.clone());
@@ -302,16 +292,13 @@ impl<T: Real> Head<'_, T> {
             let weights = &mut room[..n * key_length];
             self.scores(&keys, &queries, &seen, weights);
             let d_scores = &mut d_room[..n * key_length];
-            let block = queries.start * d_value..queries.end * d_value;
-            let (output, gradient) = (&output[block.clone()], &gradient[block]);
-            let d_output = Matrix::new(gradient, n, d_value);
+            let d_output = gradient.rows(queries.clone());
             let part = Part { inner: 0..d_value, columns: seen.clone(), adds: false };
             values.multiply_part(d_output, part, d_scores, key_length);
             let kept = self.kept(&queries);
             let rows =
                 weights.chunks_exact_mut(key_length).zip(d_scores.chunks_exact_mut(key_length));
             for ((index, query), (weights, d_scores)) in queries.clone().enumerate().zip(rows) {
-                let of_query = index * d_value..(index + 1) * d_value;
                 let within = self.within(query, &seen);
                 let kept = match kept.len() {
                     0 => &[],
@@ -321,8 +308,8 @@ impl<T: Real> Head<'_, T> {
                     weights: only(&mut weights[seen.clone()], within.clone()),
                     d_scores: only(&mut d_scores[seen.clone()], within),
                     kept,
-                    output: &output[of_query.clone()],
-                    gradient: &gradient[of_query],
+                    output: output.row(query),
+                    gradient: gradient.row(query),
                     logarithm: logarithms[query],
                     scale: self.scale,
                 });
@@ -332,7 +319,7 @@ impl<T: Real> Head<'_, T> {
             let d_query = &mut d_query[queries.start * d_key..queries.end * d_key];
             keys_as_rows.multiply_part(d_scores, part, d_query, d_key);
             let d_keys = &mut d_keys[seen.start * d_key..seen.end * d_key];
-            let queries = Packed::new(Matrix::new(self.queries(&queries), n, d_key));
+            let queries = Packed::new(self.query.rows(queries));
             let part = Part { inner: 0..n, columns: 0..d_key, adds: true };
             queries.multiply_part(d_scores.columns(seen.clone()).transposed(), part, d_keys, d_key);
             let d_values = &mut d_values[seen.start * d_value..seen.end * d_value];
@@ -340,6 +327,7 @@ impl<T: Real> Head<'_, T> {
             let part = Part { inner: 0..n, columns: 0..d_value, adds: true };
             Packed::new(d_output).multiply_part(weights, part, d_values, d_value);
         }
+        [d_query, d_keys, d_values]
     }
 }
 

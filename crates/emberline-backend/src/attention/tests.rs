@@ -63,6 +63,37 @@ fn both_bodies_agree_in_values_and_gradients() {
 }
 
 #[test]
+fn heads_that_are_views_are_read_where_they_are() {
+    let lengths = (35, 35);
+    let [of_query, of_key, of_value] = shapes(lengths.0, lengths.1);
+    // A head of a token beside the others of that token; the keys are those of a longer past.
+    let token = |shape: &[usize], more: usize| vec![shape[0], shape[2] + more, shape[1], shape[3]];
+    let stored = [token(&of_query, 0), token(&of_key, 4), token(&of_value, 0)];
+    agree(&stored, |flat| {
+        let view = |index: usize| {
+            let shape = <[usize; 4]>::try_from(stored[index].clone()).unwrap();
+            flat[index].clone().reshape(shape).swap_dims(1, 2)
+        };
+        let (query, key, value) = (view(0), view(1).narrow(2, 3, lengths.1), view(2));
+        let options = AttentionOptions { visibility: Visibility::causal(), ..Default::default() };
+        let native = attention(query.clone(), key.clone(), value.clone(), options.clone());
+        let plain = portable::attention(query, key, value, &options);
+        let n = native.dims().iter().product::<usize>();
+        (native.reshape([n]), plain.reshape([n]))
+    });
+}
+
+#[test]
+fn the_heads_of_a_token_come_out_side_by_side() {
+    let device = crate::test_device();
+    let heads = Tensor::<4>::ones([2, 3, 5, 4], &device);
+    let output = attention(heads.clone(), heads.clone(), heads, AttentionOptions::default());
+    let tokens = output.swap_dims(1, 2);
+    let side_by_side = tokens.clone().reshape([2, 5, 12]);
+    assert_eq!(crate::storage_address(&tokens), crate::storage_address(&side_by_side));
+}
+
+#[test]
 fn gradients_are_the_finite_differences() {
     for options in all_options(4) {
         finite_differences(&shapes(4, 4), |flat| {

@@ -19,6 +19,11 @@ use super::tensors::Tensors;
 
 /// The passes of an operation. Arguments are contiguous and of one type, f32 or f64.
 pub(crate) trait FusedOperation: Debug + Send + Sync + 'static {
+    /// Whether arguments and gradient may be views of which only the last axis lies side by side.
+    fn reads_strides(&self) -> bool {
+        false
+    }
+
     /// The output.
     fn forward(&self, arguments: &[FlexTensor]) -> FlexTensor;
 
@@ -73,11 +78,11 @@ trait Fused: Backend {
 
 impl Fused for Flex {
     fn fused(arguments: Tensors<Self>, operation: Arc<dyn FusedOperation>) -> FlexTensor {
-        in_pool(|| operation.forward(&contiguous(arguments)))
+        in_pool(|| operation.forward(&readable(&*operation, arguments)))
     }
 
     fn fused_saving(arguments: Tensors<Self>, operation: Arc<dyn FusedOperation>) -> Tensors<Self> {
-        in_pool(|| Tensors(operation.forward_saving(&contiguous(arguments))))
+        in_pool(|| Tensors(operation.forward_saving(&readable(&*operation, arguments))))
     }
 
     fn fused_backward(
@@ -88,14 +93,22 @@ impl Fused for Flex {
         is_tracked: Vec<bool>,
     ) -> Tensors<Self> {
         in_pool(|| {
-            let (arguments, gradient) = (contiguous(arguments), gradient.to_contiguous());
+            let arguments = readable(&*operation, arguments);
+            let gradient = readable(&*operation, Tensors(vec![gradient])).swap_remove(0);
             Tensors(operation.backward(&arguments, results.0, gradient, &is_tracked))
         })
     }
 }
 
-fn contiguous(tensors: Tensors<Flex>) -> Vec<FlexTensor> {
-    tensors.0.into_iter().map(|tensor| tensor.to_contiguous()).collect()
+/// Copies of the tensors that the operation cannot read as they are, and the others.
+fn readable(operation: &dyn FusedOperation, tensors: Tensors<Flex>) -> Vec<FlexTensor> {
+    let is_readable = |tensor: &FlexTensor| {
+        let strides = tensor.layout().strides();
+        let is_forwards = strides.iter().all(|stride| *stride >= 0);
+        operation.reads_strides() && is_forwards && strides.last() == Some(&1)
+    };
+    let readable = |tensor| if is_readable(&tensor) { tensor } else { tensor.to_contiguous() };
+    tensors.0.into_iter().map(readable).collect()
 }
 
 impl<B: Backend + Fused, C: CheckpointStrategy> Fused for Autodiff<B, C> {

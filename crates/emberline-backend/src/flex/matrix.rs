@@ -1,5 +1,6 @@
 //! A view of numbers as a matrix.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// A matrix in memory: element (i, j) is at `i · row_stride + j · column_stride`.
@@ -33,6 +34,16 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If they are not there.
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        let start = range.start * self.row_stride;
+        Self { values: &self.values[start..], rows: range.len(), ..self }
+    }
+
     /// Some of the columns.
     ///
     /// # Panics
@@ -53,24 +64,27 @@ impl<'a, T> Matrix<'a, T> {
         &self.values[i * self.row_stride..][..self.columns]
     }
 
-    /// Copies the columns from `first` on, at most `width`, to the rows of `[rows, width]`.
-    pub(crate) fn copy_columns(&self, first: usize, width: usize, to: &mut [T])
+    /// Copies the columns from `first` on, at most `width`, to the rows of `[rows, width]`; zeros where there are fewer.
+    pub(crate) fn copy_columns(&self, first: usize, width: usize, to: &mut [MaybeUninit<T>])
     where
-        T: Copy,
+        T: Copy + Default,
     {
         /// A block of rows stays in the nearest cache while its columns are written.
         const BLOCK: usize = 64;
         let columns = width.min(self.columns - first);
+        if columns < width {
+            to.fill(MaybeUninit::new(T::default()));
+        }
         if self.column_stride == 1 {
             for (i, to) in to.chunks_exact_mut(width).enumerate() {
-                to[..columns].copy_from_slice(&self.row(i)[first..][..columns]);
+                to[..columns].write_copy_of_slice(&self.row(i)[first..][..columns]);
             }
             return;
         }
         for (block, to) in to.chunks_mut(BLOCK * width).enumerate() {
             for j in 0..columns {
                 for (i, to) in to.chunks_exact_mut(width).enumerate() {
-                    to[j] = *self.at(block * BLOCK + i, first + j);
+                    to[j].write(*self.at(block * BLOCK + i, first + j));
                 }
             }
         }

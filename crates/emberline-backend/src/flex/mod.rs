@@ -16,6 +16,7 @@ use std::mem::MaybeUninit;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 
+use matrix::Matrix;
 pub(crate) use real::Real;
 
 /// Whether the tensors of this device are Flex's, with or without gradients.
@@ -58,8 +59,35 @@ pub(crate) fn slice<T: Real>(tensor: &FlexTensor) -> &[T] {
     tensor.as_slice().expect("a contiguous tensor of the kernel's type")
 }
 
+/// The matrix of a tensor's last two axes at an index of the axes before, wherever its rows are.
+///
+/// # Panics
+/// If the tensor is of another type, or an axis is stored backwards.
+pub(crate) fn strided<T: Real, const D: usize>(
+    tensor: &FlexTensor,
+    index: [usize; D],
+) -> Matrix<'_, T> {
+    let layout = tensor.layout();
+    let stride = |axis: usize| -> usize {
+        layout.strides()[axis].try_into().expect("an axis that is stored forwards")
+    };
+    let before: usize = index.iter().enumerate().map(|(axis, i)| i * stride(axis)).sum();
+    Matrix {
+        values: &tensor.storage()[layout.start_offset() + before..],
+        rows: layout.shape()[D],
+        columns: layout.shape()[D + 1],
+        row_stride: stride(D),
+        column_stride: stride(D + 1),
+    }
+}
+
 /// A new tensor of the given numbers, without a copy.
 pub(crate) fn tensor<T: Real, const D: usize>(values: Vec<T>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// A new tensor of as many axes as the shape has, without a copy.
+pub(crate) fn tensor_of<T: Real>(values: Vec<T>, shape: Vec<usize>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
