@@ -7,7 +7,6 @@
 //! The Transformer of 2017 has ReLU; GPT and BERT have GELU.
 
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use emberline_backend::{Gelu, Linear, LinearConfig};
 use emberline_core::Stream;
@@ -23,16 +22,6 @@ pub enum Activation {
     Relu,
     /// A form of GELU.
     Gelu(Gelu),
-}
-
-impl Activation {
-    /// Applies it to every number.
-    pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Relu => relu(input),
-            Self::Gelu(form) => form.forward(input),
-        }
-    }
 }
 
 /// The sizes of a [`FeedForward`].
@@ -85,7 +74,10 @@ impl FeedForward {
     /// # Shapes
     /// - input, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        self.outer.forward(self.activation.forward(self.inner.forward(input)))
+        self.outer.forward(match self.activation {
+            Activation::Relu => self.inner.forward_relu(input),
+            Activation::Gelu(form) => form.forward(self.inner.forward(input)),
+        })
     }
 }
 

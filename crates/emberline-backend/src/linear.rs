@@ -1,6 +1,7 @@
 //! The linear layer of every model.
 
 use burn::module::{Module, Param};
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
@@ -56,15 +57,185 @@ impl Linear {
     /// # Panics
     /// If the last axis is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.val();
-        assert_eq!(input.dims()[D - 1], weight.dims()[0], "the width of a linear layer's input");
-        burn::tensor::module::linear(input, weight, self.bias.as_ref().map(|bias| bias.val()))
+        affine(input, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()), false)
+    }
+
+    /// The layer and ReLU after it, `max(0, x W + b)`.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_relu<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        affine(input, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()), true)
+    }
+}
+
+/// `x W + b`, and ReLU where it `rectifies`.
+fn affine<const D: usize>(
+    input: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    rectifies: bool,
+) -> Tensor<D> {
+    let [d_input, d_output] = weight.dims();
+    assert_eq!(input.dims()[D - 1], d_input, "the width of a linear layer's input");
+    assert!(
+        bias.as_ref().is_none_or(|bias| bias.dims() == [d_output]),
+        "the width of a linear layer's bias"
+    );
+    #[cfg(feature = "flex")]
+    if native::pays(&input, &weight) {
+        let mut arguments = vec![input.into_dispatch(), weight.into_dispatch()];
+        arguments.extend(bias.map(Tensor::into_dispatch));
+        return crate::flex::fused::run(native::Affine { rectifies }, arguments);
+    }
+    portable(input, weight, bias, rectifies)
+}
+
+fn portable<const D: usize>(
+    input: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    rectifies: bool,
+) -> Tensor<D> {
+    let output = burn::tensor::module::linear(input, weight, bias);
+    if rectifies { relu(output) } else { output }
+}
+
+#[cfg(feature = "flex")]
+mod native {
+    use std::mem::MaybeUninit;
+
+    use burn::tensor::{DType, Tensor};
+    use burn_flex::FlexTensor;
+    use rayon::prelude::*;
+
+    use crate::flex::fused::FusedOperation;
+    use crate::flex::matrix::Matrix;
+    use crate::flex::packed::Packed;
+    use crate::flex::{Real, runs_natively, slice, tensor_like, written};
+
+    /// Rows from which on a product is worth a copy of its weights.
+    const ROWS: usize = 64;
+
+    /// Whether this body takes a product: Burn's own takes few rows.
+    pub(super) fn pays<const D: usize>(input: &Tensor<D>, weight: &Tensor<2>) -> bool {
+        let dims = input.dims();
+        let is_full = dims[D - 1] > 0 && weight.dims()[1] > 0;
+        is_full && dims[..D - 1].iter().product::<usize>() >= ROWS && runs_natively(input)
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Affine {
+        pub(super) rectifies: bool,
+    }
+
+    impl FusedOperation for Affine {
+        fn forward(&self, arguments: &[FlexTensor]) -> FlexTensor {
+            match arguments[0].dtype() {
+                DType::F64 => forward::<f64>(arguments, self.rectifies),
+                _ => forward::<f32>(arguments, self.rectifies),
+            }
+        }
+
+        fn backward(
+            &self,
+            arguments: &[FlexTensor],
+            results: Vec<FlexTensor>,
+            gradient: FlexTensor,
+            is_tracked: &[bool],
+        ) -> Vec<FlexTensor> {
+            let output = self.rectifies.then(|| &results[0]);
+            match arguments[0].dtype() {
+                DType::F64 => backward::<f64>(arguments, output, &gradient, is_tracked),
+                _ => backward::<f32>(arguments, output, &gradient, is_tracked),
+            }
+        }
+    }
+
+    fn matrix<T: Real>(tensor: &FlexTensor, columns: usize) -> Matrix<'_, T> {
+        let values = slice::<T>(tensor);
+        Matrix::new(values, values.len() / columns, columns)
+    }
+
+    fn forward<T: Real>(arguments: &[FlexTensor], rectifies: bool) -> FlexTensor {
+        let [d_input, d_output] = arguments[1].layout().shape().dims();
+        let weight = Packed::new(matrix::<T>(&arguments[1], d_output));
+        let bias = arguments.get(2).map(slice::<T>);
+        let output = weight.affine(matrix(&arguments[0], d_input), bias, rectifies);
+        let mut shape = arguments[0].layout().shape().to_vec();
+        *shape.last_mut().expect("the axis of d_input") = d_output;
+        crate::flex::tensor_of(output, shape)
+    }
+
+    /// With dZ the gradient, where the output is not zero if it was rectified:
+    ///
+    /// ```text
+    /// dX = dZ Wᵀ      dW = Xᵀ dZ      db = Σ_rows dZ
+    /// ```
+    fn backward<T: Real>(
+        arguments: &[FlexTensor],
+        output: Option<&FlexTensor>,
+        gradient: &FlexTensor,
+        is_tracked: &[bool],
+    ) -> Vec<FlexTensor> {
+        let [d_input, d_output] = arguments[1].layout().shape().dims();
+        let kept = output.map(|output| passed::<T>(slice(output), slice(gradient)));
+        let gradient = kept.as_deref().unwrap_or_else(|| slice(gradient));
+        let gradient = Matrix::new(gradient, gradient.len() / d_output, d_output);
+        let of = |index: usize| -> Option<Vec<T>> {
+            is_tracked.get(index).is_some_and(|tracked| *tracked).then(|| match index {
+                0 => {
+                    let weight = matrix::<T>(&arguments[1], d_output).transposed();
+                    Packed::new(weight).multiply(gradient)
+                }
+                1 => {
+                    let input = matrix::<T>(&arguments[0], d_input).transposed();
+                    Packed::new(gradient).multiply(input)
+                }
+                _ => sums_of_columns(gradient),
+            })
+        };
+        let gradients = arguments.iter().enumerate().map(|(index, argument)| match of(index) {
+            Some(gradient) => tensor_like(gradient, argument),
+            None => argument.clone(),
+        });
+        gradients.collect()
+    }
+
+    /// The gradient where ReLU has passed its input.
+    fn passed<T: Real>(output: &[T], gradient: &[T]) -> Vec<T> {
+        const BLOCK: usize = 8 * 1024;
+        let write = |passed: &mut [MaybeUninit<T>]| {
+            let blocks = passed.par_chunks_mut(BLOCK).zip(output.par_chunks(BLOCK));
+            blocks.zip(gradient.par_chunks(BLOCK)).for_each(|((passed, output), gradient)| {
+                for ((passed, y), dy) in passed.iter_mut().zip(output).zip(gradient) {
+                    passed.write(if *y > T::ZERO { *dy } else { T::ZERO });
+                }
+            });
+        };
+        // SAFETY: every block is written.
+        unsafe { written(output.len(), write) }
+    }
+
+    fn sums_of_columns<T: Real>(matrix: Matrix<T>) -> Vec<T> {
+        /// Columns that one thread takes at once, so that sums have one order.
+        const COLUMNS: usize = 64;
+        let mut sums = vec![T::ZERO; matrix.columns];
+        sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, sums)| {
+            let first = block * COLUMNS;
+            for row in 0..matrix.rows {
+                let row = &matrix.row(row)[first..][..sums.len()];
+                sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += *number);
+            }
+        });
+        sums
     }
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::testing::{agree, finite_differences};
 
     #[test]
     fn a_linear_layer_is_x_w_plus_b() {
@@ -82,5 +253,48 @@ mod tests {
         let values = linear.weight.val().into_data().try_into_vec::<f32>().unwrap();
         assert!(values.iter().all(|value| value.abs() <= 0.25));
         assert!(values.iter().any(|value| value.abs() > 0.24));
+    }
+
+    #[test]
+    fn both_bodies_agree_in_values_and_gradients() {
+        for rectifies in [false, true] {
+            for has_bias in [false, true] {
+                // As many rows as it pays for, in two axes; columns that fill no panel.
+                agree(&[vec![2, 40, 19], vec![19, 37], vec![37]], |t| {
+                    let [input, weight] = [t[0].clone(), t[1].clone()];
+                    let input = input.reshape([2, 40, 19]);
+                    let weight = weight.reshape([19, 37]);
+                    // Without a bias its gradient is one of its own sum.
+                    let bias = has_bias.then(|| t[2].clone());
+                    let run = |native: bool| {
+                        let (input, weight) = (input.clone(), weight.clone());
+                        let output = match native {
+                            true => affine(input, weight, bias.clone(), rectifies),
+                            false => portable(input, weight, bias.clone(), rectifies),
+                        };
+                        output.reshape([-1]) + t[2].clone().sum()
+                    };
+                    (run(true), run(false))
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_the_finite_differences() {
+        finite_differences(&[vec![66, 3], vec![3, 5], vec![5]], |t| {
+            let [input, weight] = [t[0].clone().reshape([66, 3]), t[1].clone().reshape([3, 5])];
+            affine(input, weight, Some(t[2].clone()), true).reshape([-1])
+        });
+    }
+
+    #[test]
+    fn relu_hides_no_nan() {
+        let device = crate::test_device();
+        let layer = LinearConfig::new(1, 1).init(Stream::new(0), &device);
+        for rows in [1, 64] {
+            let input = Tensor::<2>::full([rows, 1], f32::NAN, &device);
+            assert!(layer.forward_relu(input).max().into_scalar::<f32>().is_nan(), "{rows} rows");
+        }
     }
 }

@@ -43,7 +43,12 @@ fn main() {
     memory::keep_freed_memory();
 
     let device = Device::flex();
-    let base = TransformerConfig::base(Vocabulary::Shared(1000)).init(Stream::new(0), &device);
+    let base = TransformerConfig {
+        // They would compute the keys and values of their attention to the source.
+        n_decoder_layers: 0,
+        ..TransformerConfig::base(Vocabulary::Shared(1000))
+    };
+    let base = base.init(Stream::new(0), &device);
     let source = TokenBatch::new(tokens([8, 128], 1000, &device));
     report("encoder base forward 8x128", 20, || {
         black_box(base.encode(&source));

@@ -6,14 +6,15 @@
 //! result is a chain of multiply-adds in the order of the inner index, whatever the number of rows
 //! in the call: results do not depend on how rows are shared out to threads.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Real;
 use super::matrix::Matrix;
 use super::simd::{self, Kernel, Level};
 use super::vector::Vector;
+use super::{Real, written};
 
 /// A matrix `[k, n]` in panels.
 pub(crate) struct Packed<T> {
@@ -29,10 +30,13 @@ impl<T: Real> Packed<T> {
     pub(crate) fn new(matrix: Matrix<T>) -> Self {
         let level = Level::detect();
         let (k, n, width) = (matrix.rows, matrix.columns, panel_width::<T>(level));
-        let mut panels = vec![T::ZERO; n.div_ceil(width) * k * width];
-        panels.par_chunks_mut((k * width).max(1)).enumerate().for_each(|(panel, values)| {
-            matrix.copy_columns(panel * width, width, values);
-        });
+        let write = |panels: &mut [MaybeUninit<T>]| {
+            panels.par_chunks_mut((k * width).max(1)).enumerate().for_each(|(panel, values)| {
+                matrix.copy_columns(panel * width, width, values);
+            });
+        };
+        // SAFETY: all columns of every panel are written.
+        let panels = unsafe { written(n.div_ceil(width) * k * width, write) };
         Self { panels, k, n, level }
     }
 
@@ -69,20 +73,30 @@ impl<T: Real> Packed<T> {
             panels: columns.start / width..columns.end.div_ceil(width),
             out: out.as_mut_ptr(),
             out_stride,
-            adds,
+            start: if adds { Start::Output } else { Start::Zero },
+            rectifies: false,
         });
     }
 
     /// `left · self`, `[left.rows, n]`, on all threads of the current pool.
     ///
+    /// # Panics
+    /// If the inner dimensions differ.
+    pub(crate) fn multiply(&self, left: Matrix<T>) -> Vec<T> {
+        self.affine(left, None, false)
+    }
+
+    /// `left · self + bias`, and where it `rectifies` the larger of that and zero.
+    ///
     /// The inner index is taken in blocks, whose sums are added up: long sums stay exact enough, and a
     /// block of a panel stays in the cache while the rows pass by.
     ///
     /// # Panics
-    /// If the inner dimensions differ.
-    pub(crate) fn multiply(&self, left: Matrix<T>) -> Vec<T> {
+    /// If the inner dimensions differ, or the bias has another width.
+    pub(crate) fn affine(&self, left: Matrix<T>, bias: Option<&[T]>, rectifies: bool) -> Vec<T> {
         const INNER: usize = 512;
         assert_eq!(left.columns, self.k, "inner dimensions of a product");
+        let bias = bias.map(|bias| self.filled_up(bias));
         assert!(self.k > 0, "a product over an empty inner dimension");
         let (m, n) = (left.rows, self.n);
         // Rows do not depend on each other: shares for the threads, two each so that one may be late.
@@ -103,13 +117,26 @@ impl<T: Real> Packed<T> {
                         panels: self.panels(),
                         out: out.as_mut_ptr().cast(),
                         out_stride: n,
-                        adds: first > 0,
+                        start: match &bias {
+                            _ if first > 0 => Start::Output,
+                            Some(bias) => Start::Bias(bias),
+                            None => Start::Zero,
+                        },
+                        rectifies: rectifies && first + INNER >= self.k,
                     });
                 }
             });
         // SAFETY: every share has written its rows: the first inner block without reading them.
         unsafe { product.set_len(m * n) };
         product
+    }
+
+    /// A bias with zeros for the columns that fill up the last panel.
+    fn filled_up(&self, bias: &[T]) -> Vec<T> {
+        assert_eq!(bias.len(), self.n, "the width of a bias");
+        let mut filled = bias.to_vec();
+        filled.resize(self.n.next_multiple_of(panel_width::<T>(self.level)), T::ZERO);
+        filled
     }
 
     /// The columns of the matrix.
@@ -188,7 +215,7 @@ fn panel_width<T: Real>(level: Level) -> usize {
 /// A part of a product: `rows` rows of the left matrix, a range of the inner index, a range of panels.
 ///
 /// Made by the functions of [`Packed`] only, which see to it that both pointers have all the rows with
-/// these strides, and that what is added to (`adds`) is initialised.
+/// these strides, and that what is added to ([`Start::Output`]) is initialised.
 struct Tiles<'a, T> {
     packed: &'a Packed<T>,
     rows: usize,
@@ -199,7 +226,19 @@ struct Tiles<'a, T> {
     panels: Range<usize>,
     out: *mut T,
     out_stride: usize,
-    adds: bool,
+    start: Start<'a, T>,
+    /// Whether negative sums become zero.
+    rectifies: bool,
+}
+
+/// What the sums of a tile start from.
+#[derive(Clone, Copy)]
+enum Start<'a, T> {
+    Zero,
+    /// A number a column, for all columns of all panels.
+    Bias(&'a [T]),
+    /// What is there.
+    Output,
 }
 
 impl<T: Real> Kernel for Tiles<'_, T> {
@@ -270,17 +309,23 @@ impl<T: Real> Tiles<'_, T> {
                 true => (place, self.out_stride),
                 false => (buffer.as_flattened_mut().as_mut_ptr(), MAX_WIDTH),
             };
-            if self.adds && columns < width {
+            let adds = matches!(self.start, Start::Output);
+            if adds && columns < width {
                 for r in 0..ROWS {
                     let from = place.add(r * self.out_stride);
                     out.add(r * out_stride).copy_from_nonoverlapping(from, columns);
                 }
             }
             let mut sums = [[V::splat(T::ZERO); REGISTERS]; ROWS];
-            if self.adds {
+            let begin = match self.start {
+                Start::Zero => None,
+                Start::Bias(bias) => Some((bias[first..first + width].as_ptr(), 0)),
+                Start::Output => Some((out.cast_const(), out_stride)),
+            };
+            if let Some((begin, stride)) = begin {
                 for (r, sums) in sums.iter_mut().enumerate() {
                     for (register, sum) in sums.iter_mut().enumerate() {
-                        *sum = V::load(out.add(r * out_stride + register * V::LANES));
+                        *sum = V::load(begin.add(r * stride + register * V::LANES));
                     }
                 }
             }
@@ -296,6 +341,10 @@ impl<T: Real> Tiles<'_, T> {
                         *sum = factor.mul_add(value, *sum);
                     }
                 }
+            }
+            if self.rectifies {
+                let zero = V::splat(T::ZERO);
+                sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = zero.or_larger(*sum));
             }
             for (r, sums) in sums.iter().enumerate() {
                 for (register, sum) in sums.iter().enumerate() {

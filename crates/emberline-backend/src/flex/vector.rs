@@ -28,10 +28,16 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// The instruction set is there.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// The numbers of `other` where they are larger, or no numbers.
+    ///
+    /// # Safety
+    /// The instruction set is there.
+    unsafe fn or_larger(self, other: Self) -> Self;
 }
 
 macro_rules! x86_vector {
-    ($type:ident, $element:ty, $lanes:literal, $load:ident, $store:ident, $splat:ident, $mul_add:ident) => {
+    ($type:ident, $element:ty, $lanes:literal, $load:ident, $store:ident, $splat:ident, $mul_add:ident, $max:ident) => {
         #[cfg(target_arch = "x86_64")]
         impl Vector for std::arch::x86_64::$type {
             type Element = $element;
@@ -60,14 +66,57 @@ macro_rules! x86_vector {
                 // SAFETY: as the trait says.
                 unsafe { std::arch::x86_64::$mul_add(self, a, b) }
             }
+
+            #[inline(always)]
+            unsafe fn or_larger(self, other: Self) -> Self {
+                // The instruction gives its second operand where one is not a number.
+                // SAFETY: as the trait says.
+                unsafe { std::arch::x86_64::$max(self, other) }
+            }
         }
     };
 }
 
-x86_vector!(__m512, f32, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps);
-x86_vector!(__m512d, f64, 8, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_set1_pd, _mm512_fmadd_pd);
-x86_vector!(__m256, f32, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps);
-x86_vector!(__m256d, f64, 4, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_set1_pd, _mm256_fmadd_pd);
+x86_vector!(
+    __m512,
+    f32,
+    16,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    _mm512_max_ps
+);
+x86_vector!(
+    __m512d,
+    f64,
+    8,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd,
+    _mm512_set1_pd,
+    _mm512_fmadd_pd,
+    _mm512_max_pd
+);
+x86_vector!(
+    __m256,
+    f32,
+    8,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    _mm256_max_ps
+);
+x86_vector!(
+    __m256d,
+    f64,
+    4,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd,
+    _mm256_set1_pd,
+    _mm256_fmadd_pd,
+    _mm256_max_pd
+);
 
 /// What every processor has: four numbers, which the compiler turns into the registers of the target.
 #[derive(Clone, Copy)]
@@ -110,6 +159,12 @@ macro_rules! portable_vector {
                     ]);
                 }
                 Self([x0 * a0 + b0, x1 * a1 + b1, x2 * a2 + b2, x3 * a3 + b3])
+            }
+
+            #[inline(always)]
+            unsafe fn or_larger(self, other: Self) -> Self {
+                let lane = |i: usize| if other.0[i] < self.0[i] { self.0[i] } else { other.0[i] };
+                Self([lane(0), lane(1), lane(2), lane(3)])
             }
         }
     };

@@ -12,7 +12,7 @@ use super::smoothing::Distribution;
 use crate::flex::fused::FusedOperation;
 use crate::flex::matrix::Matrix;
 use crate::flex::packed::{Packed, Part};
-use crate::flex::{Real, simd, slice, tensor};
+use crate::flex::{Real, simd, slice, tensor, written};
 
 /// Classes in a tile, at most: a few panels of a product, and rows that do not all fall on the same few places of a
 /// cache.
@@ -316,8 +316,10 @@ impl<'a, T: Real> Chunk<'a, T> {
     /// `dW += Hᵀ dS`, some rows of W on each thread.
     fn add_own_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T]) {
         let [d_model, vocab_size] = [self.problem.weight.rows, self.problem.weight.columns];
-        let mut hidden = vec![T::ZERO; self.hidden.len()];
-        self.hidden().transposed().copy_columns(0, self.rows.len(), &mut hidden);
+        let transpose =
+            |to: &mut [_]| self.hidden().transposed().copy_columns(0, self.rows.len(), to);
+        // SAFETY: all rows of all columns are written.
+        let hidden = unsafe { written(self.hidden.len(), transpose) };
         let hidden = Matrix::new(&hidden, d_model, self.rows.len());
         let share = share(d_model);
         d_weight.par_chunks_mut(share * vocab_size).enumerate().for_each(|(index, d_weight)| {
