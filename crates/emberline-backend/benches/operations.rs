@@ -8,11 +8,12 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::module::Param;
-use burn::tensor::activation::{log_softmax, softmax};
+use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use emberline_backend::attention::{AttentionOptions, Visibility, attention};
 use emberline_backend::{
-    CrossEntropyOptions, Dropout, Embedding, Gelu, layer_norm, linear_cross_entropy, memory,
+    CrossEntropyOptions, Dropout, Embedding, Gelu, Linear, LinearConfig, layer_norm,
+    linear_cross_entropy, memory,
 };
 use emberline_core::{HeadWeights, Stream};
 
@@ -69,11 +70,29 @@ fn main() {
             });
         }
         attend(&filter, tokens, width, heads);
+        connect(&filter, tokens, width);
         drop_out(&filter, tokens, width);
     }
     for sizes in VOCABULARIES {
         embed(&filter, sizes);
         score(&filter, sizes);
+    }
+}
+
+/// The inner layer of a feed-forward block.
+fn connect(filter: &str, tokens: usize, width: usize) {
+    let fused = Linear::forward_relu;
+    let plain = |linear: &Linear, x: Tensor<2>| {
+        let bias = linear.bias.as_ref().map(|bias| bias.val());
+        relu(burn::tensor::module::linear(x, linear.weight.val(), bias))
+    };
+    let bodies = [("linear relu", &fused as &dyn Fn(&_, _) -> _), ("plain linear relu", &plain)];
+    for (name, body) in bodies {
+        passes(filter, name, &format!("{tokens}x{width}x{}", 4 * width), |device| {
+            let linear = LinearConfig::new(width, 4 * width).init(Stream::new(0), device);
+            let x = random([tokens, width], device);
+            (x.clone(), move || body(&linear, x.clone()))
+        });
     }
 }
 

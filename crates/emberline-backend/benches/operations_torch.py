@@ -95,6 +95,9 @@ def main() -> None:
             name = "causal attention" if causal else "attention"
             attention = lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
             passes(name, f"{tokens}x{width}x{heads}", arguments, attention)
+        arguments = [random(tokens, width), random(4 * width, width), random(4 * width)]
+        linear = lambda x, weight, bias: functional.relu(functional.linear(x, weight, bias))
+        passes("linear relu", f"{tokens}x{width}x{4 * width}", arguments, linear)
         passes("dropout", f"{tokens}x{width}", [random(tokens, width)], lambda x: functional.dropout(x, 0.1))
     for tokens, width, words in VOCABULARIES:
         what, ids = f"{tokens}x{width}x{words}", torch.randint(words, (tokens,))

@@ -110,8 +110,10 @@ mod native {
     use rayon::prelude::*;
 
     use crate::flex::fused::FusedOperation;
+    use crate::flex::lanes::{LANES, load, store};
     use crate::flex::matrix::Matrix;
     use crate::flex::packed::Packed;
+    use crate::flex::simd::{self, Kernel};
     use crate::flex::{Real, runs_natively, slice, tensor_like, written};
 
     /// Rows from which on a product is worth a copy of its weights.
@@ -208,27 +210,53 @@ mod native {
         let write = |passed: &mut [MaybeUninit<T>]| {
             let blocks = passed.par_chunks_mut(BLOCK).zip(output.par_chunks(BLOCK));
             blocks.zip(gradient.par_chunks(BLOCK)).for_each(|((passed, output), gradient)| {
-                for ((passed, y), dy) in passed.iter_mut().zip(output).zip(gradient) {
-                    passed.write(if *y > T::ZERO { *dy } else { T::ZERO });
-                }
+                simd::run(Passed { passed, output, gradient });
             });
         };
         // SAFETY: every block is written.
         unsafe { written(output.len(), write) }
     }
 
-    fn sums_of_columns<T: Real>(matrix: Matrix<T>) -> Vec<T> {
-        /// Columns that one thread takes at once, so that sums have one order.
-        const COLUMNS: usize = 64;
-        let mut sums = vec![T::ZERO; matrix.columns];
-        sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, sums)| {
-            let first = block * COLUMNS;
-            for row in 0..matrix.rows {
-                let row = &matrix.row(row)[first..][..sums.len()];
-                sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += *number);
+    struct Passed<'a, T> {
+        passed: &'a mut [MaybeUninit<T>],
+        output: &'a [T],
+        gradient: &'a [T],
+    }
+
+    impl<T: Real> Kernel for Passed<'_, T> {
+        #[inline(always)]
+        fn body<const FMA: bool>(self) {
+            for ((passed, y), dy) in self.passed.iter_mut().zip(self.output).zip(self.gradient) {
+                passed.write(if *y > T::ZERO { *dy } else { T::ZERO });
             }
+        }
+    }
+
+    fn sums_of_columns<T: Real>(matrix: Matrix<T>) -> Vec<T> {
+        let mut sums = vec![T::ZERO; matrix.columns];
+        sums.par_chunks_mut(LANES).enumerate().for_each(|(block, sums)| {
+            simd::run(SumOfRows { matrix, first: block * LANES, sums });
         });
         sums
+    }
+
+    /// The sums of at most [`LANES`] columns from `first` on, each in the order of the rows.
+    struct SumOfRows<'a, T> {
+        matrix: Matrix<'a, T>,
+        first: usize,
+        sums: &'a mut [T],
+    }
+
+    impl<T: Real> Kernel for SumOfRows<'_, T> {
+        #[inline(always)]
+        fn body<const FMA: bool>(self) {
+            let mut sums = [T::ZERO; LANES];
+            for row in 0..self.matrix.rows {
+                let row = load(&self.matrix.row(row)[self.first..], self.sums.len());
+                sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += number);
+            }
+            store(self.sums, &sums, self.sums.len());
+        }
     }
 }
 
