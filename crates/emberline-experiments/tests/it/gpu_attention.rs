@@ -7,7 +7,7 @@ use emberline_backend::attention::{AttentionOptions, attention};
 use emberline_backend::device::DeviceName;
 use emberline_backend::{
     CrossEntropyOptions, Dropout, Gelu, LabelSmoothing, additive_scores, layer_norm,
-    linear_cross_entropy,
+    linear_cross_entropy, log_sum_exp,
 };
 use emberline_core::{
     Cache, EncoderDecoder, HeadWeights, Stream, TokenBatch, VocabularyHead, laws,
@@ -78,6 +78,8 @@ fn every_other_operation(device: &Device) -> Vec<Found> {
     for form in [Gelu::Exact, Gelu::Tanh, Gelu::Quick] {
         found.push((format!("{form:?}"), values(form.forward(input.clone()), &[input.clone()])));
     }
+    let sums = log_sum_exp(random("scores", [4, 9], device));
+    found.push(("log of a sum of exponentials".to_string(), vec![sums.into_data()]));
     found
 }
 
