@@ -211,11 +211,12 @@ impl<S: RecurrentState> Cache for StackState<S> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Tolerance;
     use emberline_backend::recurrent::LstmState;
     use emberline_backend::test_device;
 
     use super::*;
-    use crate::LstmConfig;
+    use crate::{GruConfig, LstmConfig, ResetGate};
 
     #[test]
     fn dropout_acts_between_layers_and_only_with_a_stream() {
@@ -261,6 +262,71 @@ mod tests {
             .map(|(row, step)| outputs.clone().slice([row..row + 1, step..step + 1]));
         let expected = Tensor::cat(expected.to_vec(), 0).reshape([2, 5]);
         assert_eq!(last, expected.into_data());
+    }
+
+    /// Whether steps with inputs in two parts are the layers over both parts, in values and gradients.
+    fn fed_is_whole<C: FedCell>(stack: &Stack<C>, n_steps: usize) {
+        let device = test_device().autodiff();
+        let numbers = |seed, width| {
+            let values = Stream::new(seed).normals(3 * n_steps * width, 1.0);
+            let data = TensorData::new(values, [3, n_steps, width]);
+            Tensor::<3>::from_data(data, &device).require_grad()
+        };
+        let (known, fed) = (numbers(1, 4), numbers(2, 2));
+        let whole = Tensor::cat(vec![known.clone(), fed.clone()], 2);
+        let (expected, expected_state) = stack.forward(whole, None, None, None);
+
+        let steps = stack.fed(known.clone());
+        let (mut state, mut outputs) = (stack.zero_state(3), Vec::new());
+        for position in 0..n_steps {
+            let fed = fed.clone().narrow(1, position, 1).squeeze_dim(1);
+            let output;
+            (output, state) = steps.step(position, fed, state, None);
+            outputs.push(output);
+        }
+        let found = Tensor::stack::<3>(outputs, 1);
+        let values = |outputs: Tensor<3>, state: StackState<C::State>| {
+            let mut values = vec![outputs.to_data()];
+            values.extend(state.to_data());
+            let gradients = outputs.square().sum().backward();
+            values.extend([&known, &fed].map(|input| input.grad(&gradients).unwrap().into_data()));
+            values
+        };
+        for (found, expected) in values(found, state).iter().zip(values(expected, expected_state)) {
+            found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+        }
+    }
+
+    #[test]
+    fn layers_that_are_fed_step_by_step_are_the_layers_over_whole_inputs() {
+        let device = test_device().autodiff();
+        let random = Stream::new(0);
+        // So few steps are taken as they come, more with what is known computed before.
+        for n_steps in [2, 6] {
+            for reset in [ResetGate::Before, ResetGate::After] {
+                let config = GruConfig { reset, ..GruConfig::new(6, 5, 2) };
+                fed_is_whole(&config.init(random, &device), n_steps);
+            }
+            for d_projection in [None, Some(3)] {
+                let config = LstmConfig { d_projection, ..LstmConfig::new(6, 5, 2) };
+                fed_is_whole(&config.init(random, &device), n_steps);
+            }
+        }
+    }
+
+    #[test]
+    fn dropout_between_layers_that_are_fed_draws_from_the_stream_of_the_step() {
+        let device = test_device();
+        let config = LstmConfig { dropout: 0.5, ..LstmConfig::new(6, 5, 2) };
+        let stack = config.init(Stream::new(0), &device);
+        let step = |random| {
+            let steps = stack.fed(Tensor::ones([2, 5, 4], &device));
+            let fed = Tensor::ones([2, 2], &device);
+            steps.step(3, fed, stack.zero_state(2), random).0.into_data()
+        };
+        assert_eq!(step(Some(Stream::new(1))), step(Some(Stream::new(1))));
+        assert_ne!(step(Some(Stream::new(1))), step(Some(Stream::new(2))));
+        assert_ne!(step(Some(Stream::new(1))), step(None));
     }
 
     #[test]
