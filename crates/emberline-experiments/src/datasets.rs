@@ -38,13 +38,13 @@ pub fn cached(cache: &Path, dataset: &PublicDataset) -> PathBuf {
 }
 
 /// The file of data that a config names: a path, a folder of `datasets/` with one file of that extension, or a
-/// fetched data set, which is checked.
+/// fetched data set, which is checked. A path is written out in full, so that the config finds the file from anywhere.
 ///
 /// # Errors
 /// If there is no such file, with the places that were looked at, or a fetched one is not what was published.
-pub fn find(name: &str, extension: &str) -> Result<PathBuf> {
+pub fn find(name: &mut String, extension: &str) -> Result<PathBuf> {
     if Path::new(name).is_file() {
-        return absolute(name);
+        return in_full(name);
     }
     if let Ok(dataset) = public(name) {
         let file = cached(&cache()?, dataset);
@@ -63,20 +63,23 @@ pub fn find(name: &str, extension: &str) -> Result<PathBuf> {
     file_in(&committed(name)?, extension)
 }
 
-/// The folder that a config names: a path, or a folder of `datasets/`.
+/// The folder that a config names: a path, which is written out in full, or a folder of `datasets/`.
 ///
 /// # Errors
 /// If there is none, with the places that were looked at.
-pub fn find_folder(name: &str) -> Result<PathBuf> {
+pub fn find_folder(name: &mut String) -> Result<PathBuf> {
     if Path::new(name).is_dir() {
-        return absolute(name);
+        return in_full(name);
     }
     ensure!(is_plain(name), "there is no folder {name}");
     committed(name)
 }
 
-fn absolute(path: &str) -> Result<PathBuf> {
-    std::fs::canonicalize(path).with_context(|| format!("cannot resolve {path}"))
+/// The path from the root on, as which it is named from now on.
+fn in_full(path: &mut String) -> Result<PathBuf> {
+    let full = std::fs::canonicalize(&*path).with_context(|| format!("cannot resolve {path}"))?;
+    *path = full.display().to_string();
+    Ok(full)
 }
 
 /// Whether a name is no path.
@@ -202,23 +205,28 @@ mod tests {
 
     #[test]
     fn a_committed_data_set_is_found_by_its_name() {
-        let file = find("shakespeare", "txt").unwrap();
+        let file = find(&mut "shakespeare".to_string(), "txt").unwrap();
         assert!(file.ends_with("datasets/shakespeare/shakespeare.txt"));
-        assert!(find_folder("shakespeare").unwrap().ends_with("datasets/shakespeare"));
-        let error = find("shakespeare", "tsv").unwrap_err().to_string();
+        assert!(
+            find_folder(&mut "shakespeare".to_string()).unwrap().ends_with("datasets/shakespeare")
+        );
+        let error = find(&mut "shakespeare".to_string(), "tsv").unwrap_err().to_string();
         assert!(error.ends_with("holds 0 files of the kind .tsv, and one was expected"), "{error}");
     }
 
     #[test]
     fn a_text_that_is_nowhere_names_what_was_looked_at_and_the_nearest() {
-        let message = find("shakespear", "txt").unwrap_err().to_string();
+        let message = find(&mut "shakespear".to_string(), "txt").unwrap_err().to_string();
         assert!(
             message.contains("datasets") && message.contains("did you mean `shakespeare`?"),
             "{message}"
         );
-        let message = find("no/such.txt", "txt").unwrap_err().to_string();
+        let message = find(&mut "no/such.txt".to_string(), "txt").unwrap_err().to_string();
         assert_eq!(message, "there is no file no/such.txt");
-        assert_eq!(find_folder("a/b").unwrap_err().to_string(), "there is no folder a/b");
+        assert_eq!(
+            find_folder(&mut "a/b".to_string()).unwrap_err().to_string(),
+            "there is no folder a/b"
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn three_cells_have_equal_parameters_and_an_equal_budget() {
-        let file = datasets::find(&char_lstm().data.text, "txt").unwrap();
+        let file = datasets::find(&mut char_lstm().data.text, "txt").unwrap();
         let vocab_size = Tokenizer::characters(&Corpus::from_file(file).unwrap()).vocab_size();
         let parameters = |config: &LanguageModellingConfig| {
             config.model.for_vocabulary(vocab_size).parameter_count() as f64

@@ -84,12 +84,9 @@ struct PreparedClassifier {
 /// # Errors
 /// If a line of the file is not as expected, a class is not of the training part, or the model does not fit.
 pub fn prepare(mut config: ClassificationConfig) -> Result<Box<dyn Prepared>> {
-    let file = datasets::find(&config.data.path, "tsv")?;
+    let file = datasets::find(&mut config.data.path, "tsv")?;
     let texts = LabelledTexts::from_file(&file, config.data.first_line)?;
     datasets::check(&[&file], &mut config.data.sha256)?;
-    if Path::new(&config.data.path).is_file() {
-        config.data.path = file.display().to_string();
-    }
     // Not of the seed of the run: the test of another seed is the same.
     let [training, validation, test] =
         texts.split(config.data.split, Stream::new(0).named("split"))?;

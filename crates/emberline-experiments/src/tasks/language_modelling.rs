@@ -198,12 +198,9 @@ pub fn prepare(mut config: LanguageModellingConfig) -> Result<Box<dyn Prepared>>
 
 /// The text of a config, which from now on names its file and its checksum.
 fn read_text(data: &mut DataConfig) -> Result<Corpus> {
-    let file = datasets::find(&data.text, "txt")?;
+    let file = datasets::find(&mut data.text, "txt")?;
     let corpus = Corpus::from_file(&file)?;
     datasets::check(&[&file], &mut data.sha256)?;
-    if Path::new(&data.text).is_file() {
-        data.text = file.display().to_string();
-    }
     Ok(corpus)
 }
 

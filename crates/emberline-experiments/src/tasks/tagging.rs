@@ -142,16 +142,13 @@ pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
 
 /// The sentences of a config, which from now on names their folder and their checksum.
 fn read(data: &mut TaggedConfig) -> Result<[TaggedSentences; 3]> {
-    let folder = datasets::find_folder(&data.path)?;
+    let folder = datasets::find_folder(&mut data.path)?;
     let files: [PathBuf; 3] =
         [&data.training, &data.validation, &data.test].map(|name| folder.join(name));
     let [training, validation, test] =
         files.each_ref().map(|file| TaggedSentences::from_file(file, data.separator));
     let sentences = [training?, validation?, test?];
     datasets::check(&files.each_ref().map(PathBuf::as_path), &mut data.sha256)?;
-    if Path::new(&data.path).is_dir() {
-        data.path = folder.display().to_string();
-    }
     Ok(sentences)
 }
 

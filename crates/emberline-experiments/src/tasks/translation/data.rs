@@ -144,9 +144,6 @@ impl DataConfig {
                 let file = datasets::find(path, "tsv")?;
                 let corpus = keep(ParallelCorpus::from_columns(&file, columns, bad_lines))?;
                 datasets::check(&[&file], sha256)?;
-                if Path::new(path).is_file() {
-                    *path = file.display().to_string();
-                }
                 corpus.split(*split, random)?
             }
             Self::Tables { path, sha256, columns, training, validation, test } => {
@@ -196,14 +193,10 @@ impl DataConfig {
     }
 }
 
-/// The folder of a config, which from now on names it in full.
+/// The folder of a config.
 fn folder(path: &mut String) -> Result<PathBuf> {
     check_named(path, "a folder")?;
-    let folder = datasets::find_folder(path)?;
-    if Path::new(path).is_dir() {
-        *path = folder.display().to_string();
-    }
-    Ok(folder)
+    datasets::find_folder(path)
 }
 
 /// Data that is not committed has no name until the user gives it one.
