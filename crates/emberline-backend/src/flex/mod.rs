@@ -6,7 +6,6 @@ pub(crate) mod lanes;
 pub(crate) mod matrix;
 pub(crate) mod packed;
 pub(crate) mod real;
-pub(crate) mod shared;
 pub(crate) mod simd;
 pub(crate) mod tensors;
 pub(crate) mod vector;

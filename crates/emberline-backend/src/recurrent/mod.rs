@@ -195,9 +195,7 @@ pub fn lstm(
     check("an LSTM", &input, &weights, 4, d_hidden, reading);
     check_state("state of an LSTM", &state.hidden, &input, d_output);
     check_state("memory of an LSTM", &state.cell, &input, d_hidden);
-    for limit in [options.cell_clip, options.projection_clip].into_iter().flatten() {
-        assert!(limit > 0.0, "an LSTM cannot keep numbers within ±{limit}");
-    }
+    check_clips(options);
     if let Some(projection) = &projection {
         assert_eq!(projection.dims(), [d_hidden, d_output], "projection of an LSTM");
     }
@@ -237,6 +235,12 @@ fn check(
                 "a row of length {length} in a batch of length {seq_length}"
             );
         }
+    }
+}
+
+fn check_clips(options: LstmOptions) {
+    for limit in [options.cell_clip, options.projection_clip].into_iter().flatten() {
+        assert!(limit > 0.0, "an LSTM cannot keep numbers within ±{limit}");
     }
 }
 

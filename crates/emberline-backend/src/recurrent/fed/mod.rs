@@ -3,11 +3,14 @@
 
 #[cfg(feature = "flex")]
 mod operation;
+#[cfg(feature = "flex")]
+mod weights;
 
 use burn::tensor::Tensor;
 
 use super::{
-    CellWeights, HiddenState, LstmOptions, LstmState, Reading, ResetGate, UpdateGate, gru, lstm,
+    CellWeights, HiddenState, LstmOptions, LstmState, Reading, ResetGate, UpdateGate, check_clips,
+    gru, lstm,
 };
 
 /// One step: from its position, what is fed to it, `[batch_size, d_fed]`, and the state before it to the state after it.
@@ -52,6 +55,7 @@ pub fn fed_lstm(
     projection: Option<Tensor<2>>,
     options: LstmOptions,
 ) -> FedStep<LstmState> {
+    check_clips(options);
     #[cfg(feature = "flex")]
     if projection.is_none() && operation::is_faster(&weights, n_steps) {
         return operation::lstm(known, n_steps, weights, options);

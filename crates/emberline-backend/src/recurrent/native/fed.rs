@@ -30,7 +30,7 @@ impl<T: Real> Forward<T> {
         Self { cell, weight_input: Packed::new(weight_input), step }
     }
 
-    /// As [`forward`](super::forward) for one step, with `known` of each row of the batch added to its product.
+    /// As [`forward`](super::forward()) for one step, with `known` of each row of the batch added to its product.
     pub(in crate::recurrent) fn step<'a>(
         &self,
         inputs: &Inputs<T>,

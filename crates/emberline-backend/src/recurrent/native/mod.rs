@@ -89,6 +89,15 @@ pub(super) struct Found<T> {
 }
 
 impl Cell {
+    /// The number of gates, the candidate among them.
+    pub(super) fn n_gates(self) -> usize {
+        match self {
+            Self::Rnn(_) => 1,
+            Self::Gru(..) => 3,
+            Self::Lstm(_) => 4,
+        }
+    }
+
     /// Whether something is saved besides the gates.
     fn saves_extra(self) -> bool {
         !matches!(self, Self::Rnn(_))
