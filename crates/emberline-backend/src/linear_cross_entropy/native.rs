@@ -191,7 +191,8 @@ struct Chunk<'a, T> {
 
 impl<'a, T: Real> Chunk<'a, T> {
     fn new(problem: &'a Problem<'a, T>, rows: &'a [(usize, usize)]) -> Self {
-        let hidden = rows.iter().flat_map(|(row, _)| problem.hidden.row(*row)).copied().collect();
+        let mut hidden = Vec::with_capacity(rows.len() * problem.hidden.columns);
+        rows.iter().for_each(|(row, _)| hidden.extend_from_slice(problem.hidden.row(*row)));
         Self { problem, rows, hidden }
     }
 
@@ -250,8 +251,7 @@ impl<'a, T: Real> Chunk<'a, T> {
         let Distribution { peak, floor, padding, entropy } = self.problem.operation.distribution;
         let n_sharing = self.problem.weight.columns - usize::from(padding.is_some());
         let n = self.rows.len();
-        let mut loss = 0.0;
-        let normalisers = self.rows.iter().enumerate().map(|(row, (_, target))| {
+        let of_row = |(row, (_, target)): (usize, &(usize, usize))| {
             let tiles = || partials[row..].iter().step_by(n);
             let largest = tiles().map(|tile| tile.largest);
             let largest = largest.reduce(|a, b| if b > a { b } else { a }).unwrap_or(T::ZERO);
@@ -263,14 +263,16 @@ impl<'a, T: Real> Chunk<'a, T> {
             }
             let logarithm = largest.elem::<f64>() + sum.elem::<f64>().ln();
             let of_target = partials[target / self.problem.tile * n + row].of_target.elem::<f64>();
-            loss += peak * (logarithm - of_target) - entropy;
+            let mut loss = peak * (logarithm - of_target) - entropy;
             if floor > 0.0 {
                 loss += floor * (n_sharing as f64 * logarithm - total);
             }
-            Normaliser { largest, inverse: T::ONE / sum }
-        });
-        let normalisers = normalisers.collect();
-        (loss, normalisers)
+            (loss, Normaliser { largest, inverse: T::ONE / sum })
+        };
+        let rows = self.rows.par_iter().enumerate().with_min_len(64);
+        let (losses, normalisers): (Vec<f64>, _) = rows.map(of_row).unzip();
+        // One after the other, so that the sum depends on no number of threads.
+        (losses.iter().sum(), normalisers)
     }
 
     /// From scores to their gradients, in place.

@@ -1,7 +1,7 @@
 //! The kernels over a tile of scores.
 
 use crate::flex::Real;
-use crate::flex::lanes::{LANES, across, load, store};
+use crate::flex::lanes::{LANES, across, largest_of, load, store};
 use crate::flex::simd::Kernel;
 
 /// What the classes of a tile add to the statistics of a row.
@@ -56,17 +56,9 @@ impl<T: Real> Kernel for Statistics<'_, T> {
 /// where all scores are infinitely low.
 #[inline(always)]
 fn largest<T: Real>(scores: &[T]) -> T {
-    let mut largest = [T::from_f64(-1e30); LANES];
-    for first in (0..scores.len()).step_by(LANES) {
-        let lanes = LANES.min(scores.len() - first);
-        let mut group = largest;
-        group[..lanes].copy_from_slice(&scores[first..][..lanes]);
-        for lane in 0..LANES {
-            // A NaN fails the comparison; it comes back in the sum.
-            largest[lane] = if group[lane] > largest[lane] { group[lane] } else { largest[lane] };
-        }
-    }
-    largest.iter().fold(largest[0], |a, b| if *b > a { *b } else { a })
+    let (largest, lowest) = (largest_of(scores), T::from_f64(-1e30));
+    // A NaN fails the comparison; it comes back in the sum.
+    if largest > lowest { largest } else { lowest }
 }
 
 #[inline(always)]
