@@ -114,33 +114,3 @@ fn last_scores<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> Tensor<2> {
 pub(crate) fn to_numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
-
-/// Indices of inputs, the shortest first, in batches of at most `batch_size`.
-pub(crate) fn batches_by_length(inputs: &[&[u32]], batch_size: usize) -> Vec<Vec<usize>> {
-    by_length(inputs).chunks(batch_size).map(<[usize]>::to_vec).collect()
-}
-
-/// The same, with inputs of one length in each batch.
-pub(crate) fn batches_of_one_length(inputs: &[&[u32]], batch_size: usize) -> Vec<Vec<usize>> {
-    let by_length = by_length(inputs);
-    let of_one_length = by_length.chunk_by(|a, b| inputs[*a].len() == inputs[*b].len());
-    of_one_length.flat_map(|rows| rows.chunks(batch_size)).map(<[usize]>::to_vec).collect()
-}
-
-fn by_length(inputs: &[&[u32]]) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..inputs.len()).collect();
-    rows.sort_by_key(|row| inputs[*row].len());
-    rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_of_neighbours_in_length() {
-        let inputs: [&[u32]; 5] = [&[1, 2, 3], &[4], &[5, 6], &[7], &[8]];
-        assert_eq!(batches_by_length(&inputs, 2), [vec![1, 3], vec![4, 2], vec![0]]);
-        assert_eq!(batches_of_one_length(&inputs, 2), [vec![1, 3], vec![4], vec![2], vec![0]]);
-    }
-}

@@ -7,9 +7,8 @@ use burn::tensor::Device;
 use emberline_core::{EncoderDecoder, Incremental, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::decoder::{
-    Continuation, Decoder, Target, batches_by_length, batches_of_one_length, to_numbers,
-};
+use crate::batches::{batches_by_length, batches_of_one_length};
+use crate::decoder::{Continuation, Decoder, Target, to_numbers};
 use crate::error::GenerationError;
 use crate::input;
 use crate::sampling::Sampling;
@@ -234,16 +233,16 @@ mod tests {
         let prompts: [&[u32]; 3] = [&[0, 0, 4], &[1, 0, 1], &[0, 3, 0]];
         let tokens = run(&model, &prompts, &config).unwrap();
         assert_eq!(tokens, [vec![1], vec![1, 1, 1], vec![1, 1]]);
-        assert_eq!(*model.calls.borrow(), [[3, 3], [3, 1], [2, 1], [1, 1]]);
+        assert_eq!(*model.calls.lock().unwrap(), [[3, 3], [3, 1], [2, 1], [1, 1]]);
     }
 
     #[test]
     fn the_last_token_is_not_encoded() {
         let model = uncertain();
         run(&model, &[&[1]], &config(Sampling::Greedy, 1)).unwrap();
-        assert_eq!(*model.calls.borrow(), [[1, 1]]);
+        assert_eq!(*model.calls.lock().unwrap(), [[1, 1]]);
         assert_eq!(run(&model, &[&[1]], &config(Sampling::Greedy, 0)).unwrap(), [[0; 0]]);
-        assert_eq!(model.calls.borrow().len(), 1);
+        assert_eq!(model.calls.lock().unwrap().len(), 1);
     }
 
     #[test]
@@ -348,7 +347,7 @@ mod tests {
         );
         let too_cold = Sampling::Random { temperature: 0.0, top_k: None, top_p: None };
         assert!(run(&model, &[&[1]], &config(too_cold, 3)).is_err());
-        assert!(model.calls.borrow().is_empty());
+        assert!(model.calls.lock().unwrap().is_empty());
     }
 
     #[test]
@@ -408,7 +407,7 @@ mod tests {
         assert_eq!(unknown, "start_token is 6: expected a token of the model's target");
         let none = complaint(&[&[1]], 1, &GenerationConfig { batch_size: 0, ..config });
         assert_eq!(none, "batch_size is 0: expected at least 1");
-        assert!(model.calls.borrow().is_empty());
+        assert!(model.calls.lock().unwrap().is_empty());
     }
 
     #[test]

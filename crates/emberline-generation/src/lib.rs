@@ -6,6 +6,7 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod batches;
 mod beam;
 mod decoder;
 mod engine;

@@ -4,7 +4,8 @@ use burn::tensor::{Device, Int, Tensor};
 use emberline_backend::log_sum_exp;
 use emberline_core::{Causal, EncoderDecoder, TokenBatch, VocabularyHead};
 
-use crate::decoder::{batches_by_length, to_numbers};
+use crate::batches::batches_by_length;
+use crate::decoder::to_numbers;
 use crate::error::GenerationError;
 use crate::input;
 

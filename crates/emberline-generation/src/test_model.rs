@@ -1,7 +1,6 @@
 //! Models small enough to follow on paper, for the tests of this crate.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_core::{
@@ -18,14 +17,14 @@ pub struct SumModel {
     /// `[n_sums, vocab_size]`.
     pub table: Vec<Vec<f32>>,
     /// `[batch_size, seq_length]` of every call.
-    pub calls: RefCell<Vec<[usize; 2]>>,
+    pub calls: Mutex<Vec<[usize; 2]>>,
     /// The rows of every selection from a cache.
-    pub selections: Rc<RefCell<Vec<Vec<usize>>>>,
+    pub selections: Arc<Mutex<Vec<Vec<usize>>>>,
 }
 
 impl SumModel {
     pub fn new(table: Vec<Vec<f32>>) -> Self {
-        Self { table, calls: RefCell::default(), selections: Rc::default() }
+        Self { table, calls: Mutex::default(), selections: Arc::default() }
     }
 
     /// A model that surely follows a sum with the token `next(sum)`.
@@ -57,7 +56,7 @@ impl SumModel {
     /// Adds the tokens to the sums; gives the sums at every position.
     fn add(&self, batch: &TokenBatch, sums: &mut Sums) -> Vec<i64> {
         let [batch_size, seq_length] = batch.dims();
-        self.calls.borrow_mut().push([batch_size, seq_length]);
+        self.calls.lock().unwrap().push([batch_size, seq_length]);
         let tokens = batch.tokens.to_data().convert::<i64>().try_into_vec::<i64>().unwrap();
         let mut all = Vec::with_capacity(tokens.len());
         for (sum, row) in sums.sums.iter_mut().zip(tokens.chunks(seq_length)) {
@@ -85,12 +84,12 @@ pub struct Sums {
     /// The length of each source, and of the longest.
     source_lengths: Vec<usize>,
     longest: usize,
-    selections: Rc<RefCell<Vec<Vec<usize>>>>,
+    selections: Arc<Mutex<Vec<Vec<usize>>>>,
 }
 
 impl Cache for Sums {
     fn select_rows(self, rows: &[usize]) -> Self {
-        self.selections.borrow_mut().push(rows.to_vec());
+        self.selections.lock().unwrap().push(rows.to_vec());
         Self {
             sums: rows.iter().map(|row| self.sums[*row]).collect(),
             source_lengths: rows.iter().map(|row| self.source_lengths[*row]).collect(),

@@ -21,9 +21,8 @@ use self::candidates::Candidates;
 pub use self::config::{BeamConfig, BeamScoring, EarlyStopping};
 pub use self::sentence::Hypothesis;
 use self::sentence::{Beam, Sentence};
-use crate::decoder::{
-    Continuation, Decoder, Target, batches_by_length, batches_of_one_length, to_numbers,
-};
+use crate::batches::{batches_by_length, batches_of_one_length, each_batch};
+use crate::decoder::{Continuation, Decoder, Target, to_numbers};
 use crate::error::GenerationError;
 use crate::input;
 
@@ -36,7 +35,7 @@ use crate::input;
 /// [`Setting`](GenerationError::Setting) before anything is searched;
 /// [`NoAttention`](GenerationError::NoAttention) with a coverage penalty;
 /// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
-pub fn beam_search<M: Incremental>(
+pub fn beam_search<M: Incremental + Sync>(
     model: &M,
     prompts: &[&[u32]],
     config: &BeamConfig,
@@ -44,13 +43,13 @@ pub fn beam_search<M: Incremental>(
 ) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
     config.validate()?;
     input::check_prompts(prompts, model.vocab_size())?;
-    let mut found = vec![Vec::new(); prompts.len()];
-    for rows in batches_of_one_length(prompts, config.batch_size) {
+    let batches = batches_of_one_length(prompts, config.batch_size);
+    let found = each_batch(batches, device, |rows| {
         let sentence = |row: usize| Sentence::new(row, prompts[row], 0, config.limit(prompts[row]));
         let sentences = rows.into_iter().map(sentence).collect();
-        search(Continuation::new(model, device), sentences, config, &mut found)?;
-    }
-    Ok(found)
+        search(Continuation::new(model, device), sentences, config)
+    })?;
+    Ok(in_order(found))
 }
 
 /// The best targets found for every source, best first; `n_best` of them, or fewer if fewer are possible. A target
@@ -62,7 +61,7 @@ pub fn beam_search<M: Incremental>(
 /// [`EmptySource`](GenerationError::EmptySource) and [`Setting`](GenerationError::Setting) before anything is
 /// searched; [`NoAttention`](GenerationError::NoAttention) with a coverage penalty and a model without attention;
 /// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
-pub fn beam_search_target<M: EncoderDecoder>(
+pub fn beam_search_target<M: EncoderDecoder + Sync>(
     model: &M,
     sources: &[&[u32]],
     start_token: u32,
@@ -71,26 +70,33 @@ pub fn beam_search_target<M: EncoderDecoder>(
 ) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
     config.validate()?;
     input::check_sources(sources, start_token, model.vocab_size())?;
-    let mut found = vec![Vec::new(); sources.len()];
-    for rows in batches_by_length(sources, config.batch_size) {
+    let batches = batches_by_length(sources, config.batch_size);
+    let found = each_batch(batches, device, |rows| {
         let batch: Vec<&[u32]> = rows.iter().map(|row| sources[*row]).collect();
         let sentence = |row: usize| {
             let source = sources[row];
             Sentence::new(row, &[start_token], source.len(), config.limit(source))
         };
         let sentences = rows.into_iter().map(sentence).collect();
-        search(Target::new(model, &batch, device), sentences, config, &mut found)?;
-    }
-    Ok(found)
+        search(Target::new(model, &batch, device), sentences, config)
+    })?;
+    Ok(in_order(found))
 }
 
-/// Searches for the sentences of a batch, which begin with equally many tokens, into `found`.
+/// What was found of each row, in the order of the rows.
+fn in_order(found: Vec<Vec<(usize, Vec<Hypothesis>)>>) -> Vec<Vec<Hypothesis>> {
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
+    found.sort_by_key(|(row, _)| *row);
+    found.into_iter().map(|(_, hypotheses)| hypotheses).collect()
+}
+
+/// Searches for the sentences of a batch, which begin with equally many tokens; gives what was found with the rows.
 fn search<D: Decoder>(
     mut decoder: D,
     mut sentences: Vec<Sentence>,
     config: &BeamConfig,
-    found: &mut [Vec<Hypothesis>],
-) -> Result<(), GenerationError> {
+) -> Result<Vec<(usize, Vec<Hypothesis>)>, GenerationError> {
+    let mut found = Vec::with_capacity(sentences.len());
     let vocab_size = decoder.vocab_size();
     let mut candidates = Candidates::new(config.n_candidates());
     let mut n_read = 0;
@@ -124,11 +130,10 @@ fn search<D: Decoder>(
             parents.extend(places.into_iter().map(|place| start + place));
         }
         for done in sentences.extract_if(.., |sentence| sentence.beams.is_empty()) {
-            let index = done.index;
-            found[index] = done.into_best(config.n_best);
+            found.push((done.index, done.into_best(config.n_best)));
         }
         if sentences.is_empty() {
-            return Ok(());
+            return Ok(found);
         }
         if !parents.iter().copied().eq(0..n_rows) {
             decoder = decoder.select_rows(&parents);

@@ -185,7 +185,7 @@ fn stopping_early_is_exact() {
             let best_of = |n_best| {
                 let config = BeamConfig { n_best, scoring, max_new_tokens: 12, ..config(4) };
                 let found = search_target(&model, &sources, &config);
-                (found, model.calls.take().len())
+                (found, std::mem::take(&mut *model.calls.lock().unwrap()).len())
             };
             // The fourth best is harder to be sure of than the best, so that search goes on for longer.
             let (best, n_best_calls) = best_of(1);
@@ -318,8 +318,8 @@ fn finished_rows_leave_the_batch_and_an_unchanged_order_is_not_selected() {
     let found = search_target(&model, &[&[2], &[4], &[3]], &config(1));
     let lengths: Vec<usize> = found.iter().map(|row| row[0].tokens.len()).collect();
     assert_eq!(lengths, [3, 1, 2]);
-    assert_eq!(*model.calls.borrow(), [[3, 1], [3, 1], [2, 1], [1, 1]]);
-    assert_eq!(*model.selections.borrow(), [vec![0, 2], vec![0]]);
+    assert_eq!(*model.calls.lock().unwrap(), [[3, 1], [3, 1], [2, 1], [1, 1]]);
+    assert_eq!(*model.selections.lock().unwrap(), [vec![0, 2], vec![0]]);
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn the_beams_of_a_row_stay_together() {
     let model = SumModel::random(4, 11, 5);
     let config = BeamConfig { stop_tokens: Vec::new(), ..config(3) };
     search_target(&model, &[&[2], &[4]], &config);
-    let selections = model.selections.borrow();
+    let selections = model.selections.lock().unwrap();
     assert_eq!(selections[0], [0, 0, 0, 1, 1, 1]);
     for rows in &selections[1..] {
         assert!(rows.is_sorted() && rows[2] < 3 && rows[3] >= 3, "{rows:?}");

@@ -18,7 +18,7 @@ use crate::config::{check_dropout, check_sizes};
 /// The run of a model and its reading back are generic over it; the configs of all models here implement it.
 pub trait TranslatorConfig: Serialize + DeserializeOwned + 'static {
     /// The model.
-    type Model: EncoderDecoder + Module + 'static;
+    type Model: EncoderDecoder + Module + Sync + 'static;
 
     /// Whether the model can be made; the error names the first size that cannot be.
     fn check(&self) -> Result<()>;

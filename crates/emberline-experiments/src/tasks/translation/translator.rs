@@ -30,7 +30,7 @@ pub struct Translator<'a, M> {
     pub device: &'a Device,
 }
 
-impl<M: EncoderDecoder> Translator<'_, M> {
+impl<M: EncoderDecoder + Sync> Translator<'_, M> {
     /// The best translation found of each source, which ends with its `</s>`.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ struct Loaded<M> {
     max_length: Option<usize>,
 }
 
-impl<M: EncoderDecoder> Translate for Loaded<M> {
+impl<M: EncoderDecoder + Sync> Translate for Loaded<M> {
     fn translate(&self, sentences: &[String], beam: &BeamConfig) -> Result<Vec<String>> {
         let mut beam = beam.clone();
         if let Some(max_length) = self.max_length {
