@@ -40,7 +40,7 @@ pub use embedding::Embedding;
 pub use gelu::Gelu;
 pub use host::{is_on_host, storage_address};
 pub use layer_norm::layer_norm;
-pub use linear::{Linear, LinearConfig};
+pub use linear::{Linear, LinearConfig, head_scores};
 pub use linear_cross_entropy::{CrossEntropyOptions, LabelSmoothing, linear_cross_entropy};
 pub use log_sum_exp::log_sum_exp;
 pub use square_sum::square_sum;

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
-use emberline_core::Stream;
+use emberline_core::{HeadWeights, Stream};
 use serde::{Deserialize, Serialize};
 
 /// The size of a [`Linear`].
@@ -69,6 +69,28 @@ impl Linear {
     }
 }
 
+/// The scores of a head over a vocabulary, as [`HeadWeights::forward`] gives them. A tied table is read as it is.
+///
+/// # Shapes
+/// - hidden: `[n, d_model]`
+/// - output: `[n, vocab_size]`
+///
+/// # Panics
+/// If the last axis of `hidden` is not `d_model`.
+pub fn head_scores(head: HeadWeights, hidden: Tensor<2>) -> Tensor<2> {
+    assert_eq!(hidden.dims()[1], head.d_model(), "the width of what a head scores");
+    #[cfg(feature = "flex")]
+    if native::pays(&hidden, &head.weight) {
+        return native::run(
+            hidden,
+            head.weight,
+            head.bias,
+            native::Affine { rectifies: false, is_transposed: head.is_tied },
+        );
+    }
+    head.forward(hidden)
+}
+
 /// `x W + b`, and ReLU where it `rectifies`.
 fn affine<const D: usize>(
     input: Tensor<D>,
@@ -84,9 +106,8 @@ fn affine<const D: usize>(
     );
     #[cfg(feature = "flex")]
     if native::pays(&input, &weight) {
-        let mut arguments = vec![input.into_dispatch(), weight.into_dispatch()];
-        arguments.extend(bias.map(Tensor::into_dispatch));
-        return crate::flex::fused::run(native::Affine { rectifies }, arguments);
+        let operation = native::Affine { rectifies, is_transposed: false };
+        return native::run(input, weight, bias, operation);
     }
     portable(input, weight, bias, rectifies)
 }
@@ -109,6 +130,7 @@ mod native {
     use burn_flex::FlexTensor;
     use rayon::prelude::*;
 
+    use crate::flex::few_rows;
     use crate::flex::fused::FusedOperation;
     use crate::flex::lanes::{LANES, load, store};
     use crate::flex::matrix::Matrix;
@@ -119,23 +141,38 @@ mod native {
     /// Rows from which on a product is worth a copy of its weights.
     const ROWS: usize = 64;
 
-    /// Whether this body takes a product: Burn's own takes few rows.
+    /// Whether this body takes a product: Burn's own takes few rows where they have gradients.
     pub(super) fn pays<const D: usize>(input: &Tensor<D>, weight: &Tensor<2>) -> bool {
         let dims = input.dims();
-        let is_full = dims[D - 1] > 0 && weight.dims()[1] > 0;
-        is_full && dims[..D - 1].iter().product::<usize>() >= ROWS && runs_natively(input)
+        let n_rows: usize = dims[..D - 1].iter().product();
+        let is_full = n_rows > 0 && dims[D - 1] > 0 && weight.dims()[1] > 0;
+        let is_tracked = input.device().is_autodiff();
+        is_full && runs_natively(input) && (n_rows >= ROWS || !is_tracked)
     }
 
     #[derive(Debug)]
     pub(super) struct Affine {
         pub(super) rectifies: bool,
+        /// Whether the weight is `[d_output, d_input]`.
+        pub(super) is_transposed: bool,
+    }
+
+    pub(super) fn run<const D: usize>(
+        input: Tensor<D>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        operation: Affine,
+    ) -> Tensor<D> {
+        let mut arguments = vec![input.into_dispatch(), weight.into_dispatch()];
+        arguments.extend(bias.map(Tensor::into_dispatch));
+        crate::flex::fused::run(operation, arguments)
     }
 
     impl FusedOperation for Affine {
         fn forward(&self, arguments: &[FlexTensor]) -> FlexTensor {
             match arguments[0].dtype() {
-                DType::F64 => forward::<f64>(arguments, self.rectifies),
-                _ => forward::<f32>(arguments, self.rectifies),
+                DType::F64 => self.output::<f64>(arguments),
+                _ => self.output::<f32>(arguments),
             }
         }
 
@@ -148,8 +185,8 @@ mod native {
         ) -> Vec<FlexTensor> {
             let output = self.rectifies.then(|| &results[0]);
             match arguments[0].dtype() {
-                DType::F64 => backward::<f64>(arguments, output, &gradient, is_tracked),
-                _ => backward::<f32>(arguments, output, &gradient, is_tracked),
+                DType::F64 => self.gradients::<f64>(arguments, output, &gradient, is_tracked),
+                _ => self.gradients::<f32>(arguments, output, &gradient, is_tracked),
             }
         }
     }
@@ -159,49 +196,58 @@ mod native {
         Matrix::new(values, values.len() / columns, columns)
     }
 
-    fn forward<T: Real>(arguments: &[FlexTensor], rectifies: bool) -> FlexTensor {
-        let [d_input, d_output] = arguments[1].layout().shape().dims();
-        let weight = Packed::new(matrix::<T>(&arguments[1], d_output));
-        let bias = arguments.get(2).map(slice::<T>);
-        let output = weight.affine(matrix(&arguments[0], d_input), bias, rectifies);
-        let mut shape = arguments[0].layout().shape().to_vec();
-        *shape.last_mut().expect("the axis of d_input") = d_output;
-        crate::flex::tensor_of(output, shape)
-    }
+    impl Affine {
+        /// W, `[d_input, d_output]`, wherever its columns are.
+        fn weight<'a, T: Real>(&self, arguments: &'a [FlexTensor]) -> Matrix<'a, T> {
+            let [_, columns] = arguments[1].layout().shape().dims();
+            let weight = matrix(&arguments[1], columns);
+            if self.is_transposed { weight.transposed() } else { weight }
+        }
 
-    /// With dZ the gradient, where the output is not zero if it was rectified:
-    ///
-    /// ```text
-    /// dX = dZ Wᵀ      dW = Xᵀ dZ      db = Σ_rows dZ
-    /// ```
-    fn backward<T: Real>(
-        arguments: &[FlexTensor],
-        output: Option<&FlexTensor>,
-        gradient: &FlexTensor,
-        is_tracked: &[bool],
-    ) -> Vec<FlexTensor> {
-        let [d_input, d_output] = arguments[1].layout().shape().dims();
-        let kept = output.map(|output| passed::<T>(slice(output), slice(gradient)));
-        let gradient = kept.as_deref().unwrap_or_else(|| slice(gradient));
-        let gradient = Matrix::new(gradient, gradient.len() / d_output, d_output);
-        let of = |index: usize| -> Option<Vec<T>> {
-            is_tracked.get(index).is_some_and(|tracked| *tracked).then(|| match index {
-                0 => {
-                    let weight = matrix::<T>(&arguments[1], d_output).transposed();
-                    Packed::new(weight).multiply(gradient)
-                }
-                1 => {
-                    let input = matrix::<T>(&arguments[0], d_input).transposed();
-                    Packed::new(gradient).multiply(input)
-                }
-                _ => sums_of_columns(gradient),
-            })
-        };
-        let gradients = arguments.iter().enumerate().map(|(index, argument)| match of(index) {
-            Some(gradient) => tensor_like(gradient, argument),
-            None => argument.clone(),
-        });
-        gradients.collect()
+        fn output<T: Real>(&self, arguments: &[FlexTensor]) -> FlexTensor {
+            let weight = self.weight::<T>(arguments);
+            let input = matrix(&arguments[0], weight.rows);
+            let bias = arguments.get(2).map(slice::<T>);
+            let output = match input.rows < ROWS {
+                true => few_rows::affine(input, weight, bias, self.rectifies),
+                false => Packed::new(weight).affine(input, bias, self.rectifies),
+            };
+            let mut shape = arguments[0].layout().shape().to_vec();
+            *shape.last_mut().expect("the axis of d_input") = weight.columns;
+            crate::flex::tensor_of(output, shape)
+        }
+
+        /// With dZ the gradient, where the output is not zero if it was rectified:
+        ///
+        /// ```text
+        /// dX = dZ Wᵀ      dW = Xᵀ dZ      db = Σ_rows dZ
+        /// ```
+        fn gradients<T: Real>(
+            &self,
+            arguments: &[FlexTensor],
+            output: Option<&FlexTensor>,
+            gradient: &FlexTensor,
+            is_tracked: &[bool],
+        ) -> Vec<FlexTensor> {
+            let weight = self.weight::<T>(arguments);
+            let input = matrix::<T>(&arguments[0], weight.rows);
+            let kept = output.map(|output| passed::<T>(slice(output), slice(gradient)));
+            let gradient = kept.as_deref().unwrap_or_else(|| slice(gradient));
+            let gradient = Matrix::new(gradient, input.rows, weight.columns);
+            let of = |index: usize| -> Option<Vec<T>> {
+                is_tracked.get(index).is_some_and(|tracked| *tracked).then(|| match index {
+                    0 => Packed::new(weight.transposed()).multiply(gradient),
+                    1 if self.is_transposed => Packed::new(input).multiply(gradient.transposed()),
+                    1 => Packed::new(gradient).multiply(input.transposed()),
+                    _ => sums_of_columns(gradient),
+                })
+            };
+            let gradients = arguments.iter().enumerate().map(|(index, argument)| match of(index) {
+                Some(gradient) => tensor_like(gradient, argument),
+                None => argument.clone(),
+            });
+            gradients.collect()
+        }
     }
 
     /// The gradient where ReLU has passed its input.
@@ -314,6 +360,27 @@ mod tests {
             let [input, weight] = [t[0].clone().reshape([66, 3]), t[1].clone().reshape([3, 5])];
             affine(input, weight, Some(t[2].clone()), true).reshape([-1])
         });
+    }
+
+    #[test]
+    fn a_tied_head_is_scored_with_its_table_as_it_is() {
+        for n in [3, 70] {
+            agree(&[vec![n, 19], vec![37, 19], vec![37]], |t| {
+                let head = HeadWeights::tied(t[1].clone().reshape([37, 19]), Some(t[2].clone()));
+                let hidden = t[0].clone().reshape([n, 19]);
+                let found = head_scores(head.clone(), hidden.clone());
+                (found.reshape([-1]), head.forward(hidden).reshape([-1]))
+            });
+            let device = crate::test_device();
+            let random = |name: &str, shape: [usize; 2]| -> Tensor<2> {
+                let values = Stream::new(1).named(name).normals(shape[0] * shape[1], 1.0);
+                Tensor::from_data(TensorData::new(values, shape), &device)
+            };
+            let head = HeadWeights::tied(random("table", [37, 19]), None);
+            let hidden = random("hidden", [n, 19]);
+            let difference = head_scores(head.clone(), hidden.clone()) - head.forward(hidden);
+            assert!(difference.abs().max().into_scalar::<f32>() < 1e-5);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::AttentionOptions;
 use super::heads::Heads;
+use crate::flex::few_rows::{add_dots, add_product};
 use crate::flex::fused::FusedOperation;
 use crate::flex::lanes::{largest_of, sum_of};
 use crate::flex::matrix::Matrix;
@@ -17,6 +18,8 @@ use crate::flex::{Real, slice, strided, tensor};
 
 /// Queries whose scores are computed at once: enough to use a matrix in the cache several times.
 const QUERIES: usize = 32;
+/// Queries that pay for no copy of keys and values: a token that is decoded, a few beams.
+const FEW_QUERIES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Attention(pub(super) AttentionOptions);
@@ -132,18 +135,47 @@ impl<'a, T: Real> Head<'a, T> {
         vec![T::ZERO; QUERIES.min(self.sizes.query_length) * self.sizes.key_length]
     }
 
+    /// Copies of keys and values that make products with many queries fast; nothing for few.
+    fn packed(&self) -> Option<[Packed<T>; 2]> {
+        let pays = self.sizes.query_length > FEW_QUERIES;
+        pays.then(|| [Packed::new(self.key.transposed()), Packed::new(self.value)])
+    }
+
     /// Products of a block's queries with the keys that it sees.
     fn scores(
         &self,
-        keys: &Packed<T>,
+        keys: Option<&Packed<T>>,
         queries: &Range<usize>,
         seen: &Range<usize>,
         into: &mut [T],
     ) {
         let Sizes { key_length, d_key, .. } = self.sizes;
         let left = self.query.rows(queries.clone());
+        let Some(keys) = keys else {
+            into.fill(T::ZERO);
+            let keys = self.key.rows(seen.clone());
+            return add_dots(left, keys, &mut into[seen.start..], key_length);
+        };
         let part = Part { inner: 0..d_key, columns: seen.clone(), adds: false };
         keys.multiply_part(left, part, into, key_length);
+    }
+
+    /// Sums of the values that a block sees, with the weights of its queries.
+    fn sums_of_values(
+        &self,
+        values: Option<&Packed<T>>,
+        weights: Matrix<T>,
+        seen: Range<usize>,
+        into: &mut [T],
+    ) {
+        let d_value = self.sizes.d_value;
+        let Some(values) = values else {
+            into.fill(T::ZERO);
+            let (weights, values) = (weights.columns(seen.clone()), self.value.rows(seen));
+            return add_product(weights, values, into, d_value);
+        };
+        let part = Part { inner: seen, columns: 0..d_value, adds: false };
+        values.multiply_part(weights, part, into, d_value);
     }
 
     /// The factors of dropout for a block's weights, or nothing where nothing is dropped.
@@ -170,8 +202,8 @@ fn forward<T: Real>(options: &AttentionOptions, arguments: &[FlexTensor]) -> Vec
     let mut logarithms = vec![T::ZERO; heads * query_length];
     logarithms.par_chunks_mut(query_length.max(1)).enumerate().for_each(|(index, logarithms)| {
         let head = Head::<T>::new(options, arguments, index);
-        let keys = Packed::new(head.key.transposed());
-        let values = Packed::new(head.value);
+        let packed = head.packed();
+        let (keys, values) = (packed.as_ref().map(|p| &p[0]), packed.as_ref().map(|p| &p[1]));
         let mut room = head.room_for_scores();
         let mut sums_of_values = vec![T::ZERO; QUERIES * d_value];
         for queries in head.blocks() {
@@ -184,7 +216,7 @@ fn forward<T: Real>(options: &AttentionOptions, arguments: &[FlexTensor]) -> Vec
             }
             let n = queries.len();
             let weights = &mut room[..n * key_length];
-            head.scores(&keys, &queries, &seen, weights);
+            head.scores(keys, &queries, &seen, weights);
             let mut sums = [T::ZERO; QUERIES];
             let rows = weights.chunks_exact_mut(key_length).zip(&mut sums);
             for ((row, sum), query) in rows.zip(queries.clone()) {
@@ -194,9 +226,8 @@ fn forward<T: Real>(options: &AttentionOptions, arguments: &[FlexTensor]) -> Vec
             }
             let kept = head.kept(&queries);
             weights.iter_mut().zip(&kept).for_each(|(weight, kept)| *weight = *weight * *kept);
-            let left = Matrix::new(weights, n, key_length);
-            let part = Part { inner: seen, columns: 0..d_value, adds: false };
-            values.multiply_part(left, part, &mut sums_of_values, d_value);
+            let weights = Matrix::new(weights, n, key_length);
+            head.sums_of_values(values, weights, seen, &mut sums_of_values);
             // Here and not on the weights, of which there are more.
             let rows = sums_of_values.chunks_exact_mut(d_value.max(1)).zip(sums);
             for ((row, sum), query) in rows.zip(queries) {
@@ -290,7 +321,7 @@ impl<T: Real> Head<'_, T> {
             }
             let n = queries.len();
             let weights = &mut room[..n * key_length];
-            self.scores(&keys, &queries, &seen, weights);
+            self.scores(Some(&keys), &queries, &seen, weights);
             let d_scores = &mut d_room[..n * key_length];
             let d_output = gradient.rows(queries.clone());
             let part = Part { inner: 0..d_value, columns: seen.clone(), adds: false };

@@ -64,11 +64,12 @@ impl<T: Real> Packed<T> {
         let end = (left.rows - 1) * out_stride + self.n;
         assert!(out.len() >= end, "the rows of the result end too early");
         let width = panel_width::<T>(self.level);
+        let block = left.columns(inner.clone());
+        let copy = self.copy_of(block, columns.len());
         simd::run(Tiles {
             packed: self,
             rows: left.rows,
-            left: left.values.as_ptr(),
-            left_strides: (left.row_stride, left.column_stride),
+            left: Left::of(block, copy.as_deref(), self.level),
             inner,
             panels: columns.start / width..columns.end.div_ceil(width),
             out: out.as_mut_ptr(),
@@ -94,26 +95,29 @@ impl<T: Real> Packed<T> {
     /// # Panics
     /// If the inner dimensions differ, or the bias has another width.
     pub(crate) fn affine(&self, left: Matrix<T>, bias: Option<&[T]>, rectifies: bool) -> Vec<T> {
-        const INNER: usize = 512;
+        const INNER: usize = 256;
         assert_eq!(left.columns, self.k, "inner dimensions of a product");
         let bias = bias.map(|bias| self.filled_up(bias));
         assert!(self.k > 0, "a product over an empty inner dimension");
         let (m, n) = (left.rows, self.n);
         // Rows do not depend on each other: shares for the threads, two each so that one may be late.
-        let share_of_rows = m.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(8);
+        let share_of_rows =
+            m.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(tile_rows(self.level));
         let mut product = Vec::with_capacity(m * n);
         product.spare_capacity_mut()[..m * n]
             .par_chunks_mut((share_of_rows * n).max(1))
             .enumerate()
             .for_each(|(share, out)| {
                 let rows = out.len() / n;
+                let left = left.rows(share * share_of_rows..share * share_of_rows + rows);
                 for first in (0..self.k).step_by(INNER) {
+                    let inner = first..self.k.min(first + INNER);
+                    let block = left.columns(inner.clone());
+                    let copy = self.copy_of(block, n);
                     simd::run(Tiles {
                         packed: self,
                         rows,
-                        left: left.values[share * share_of_rows * left.row_stride..].as_ptr(),
-                        left_strides: (left.row_stride, left.column_stride),
-                        inner: first..self.k.min(first + INNER),
+                        left: Left::of(block, copy.as_deref(), self.level),
                         panels: self.panels(),
                         out: out.as_mut_ptr().cast(),
                         out_stride: n,
@@ -122,13 +126,24 @@ impl<T: Real> Packed<T> {
                             Some(bias) => Start::Bias(bias),
                             None => Start::Zero,
                         },
-                        rectifies: rectifies && first + INNER >= self.k,
+                        rectifies: rectifies && inner.end == self.k,
+                        inner,
                     });
                 }
             });
         // SAFETY: every share has written its rows: the first inner block without reading them.
         unsafe { product.set_len(m * n) };
         product
+    }
+
+    /// A copy of the left matrix in the order in which tiles read it, for a product with so many columns; nothing where
+    /// it would not pay. Each number is read once for each panel.
+    fn copy_of(&self, left: Matrix<T>, columns: usize) -> Option<Vec<T>> {
+        /// What stays in the nearest cache beside a block of a panel is read fast in any order.
+        const NEAR: usize = 4 * 1024;
+        let enough = if left.column_stride == 1 { 256 } else { 64 };
+        let pays = left.rows * left.columns > NEAR && columns >= enough;
+        pays.then(|| groups_of_rows(left, tile_rows(self.level)))
     }
 
     /// A bias with zeros for the columns that fill up the last panel.
@@ -159,48 +174,20 @@ pub(crate) struct Part {
     pub(crate) adds: bool,
 }
 
-/// `out += left · matrix` for a matrix that is used too seldom to be worth packing. The same sums in the
-/// same order as [`Packed::multiply_part`], so the same bits.
-///
-/// # Panics
-/// If the columns of `matrix` are not side by side, or a slice ends before its last row.
-pub(crate) fn multiply_add_unpacked<T: Real>(
-    matrix: Matrix<T>,
-    rows: usize,
-    left: &[T],
-    left_stride: usize,
-    out: &mut [T],
-    out_stride: usize,
-) {
-    for row in 0..rows {
-        let left = &left[row * left_stride..][..matrix.rows];
-        let out = &mut out[row * out_stride..][..matrix.columns];
-        simd::run(AddRows { matrix, left, out });
-    }
-}
-
-struct AddRows<'a, T> {
-    matrix: Matrix<'a, T>,
-    left: &'a [T],
-    out: &'a mut [T],
-}
-
-impl<T: Real> Kernel for AddRows<'_, T> {
-    #[inline(always)]
-    fn body<const FMA: bool>(self) {
-        for (index, factor) in self.left.iter().enumerate() {
-            let row = self.matrix.row(index);
-            for (out, value) in self.out.iter_mut().zip(row) {
-                *out = factor.mul_add::<FMA>(*value, *out);
-            }
-        }
-    }
-}
-
 /// The numbers of the widest tile.
 const MAX_WIDTH: usize = 32;
 /// The registers side by side in a tile.
 const REGISTERS: usize = 2;
+
+/// The rows of a tile: as many as leave its sums in registers, and hide the latency of a multiply-add. They are 16 of 32
+/// registers, 12 of 16, and 8 of 16.
+const fn tile_rows(level: Level) -> usize {
+    match level {
+        Level::Avx512 => 8,
+        Level::Avx2 => 6,
+        Level::Baseline => 4,
+    }
+}
 
 /// The columns of a panel.
 fn panel_width<T: Real>(level: Level) -> usize {
@@ -215,13 +202,12 @@ fn panel_width<T: Real>(level: Level) -> usize {
 /// A part of a product: `rows` rows of the left matrix, a range of the inner index, a range of panels.
 ///
 /// Made by the functions of [`Packed`] only, which see to it that both pointers have all the rows with
-/// these strides, and that what is added to ([`Start::Output`]) is initialised.
+/// their strides, and that what is added to ([`Start::Output`]) is initialised.
 struct Tiles<'a, T> {
     packed: &'a Packed<T>,
     rows: usize,
-    left: *const T,
-    /// From row to row, and from column to column.
-    left_strides: (usize, usize),
+    /// Its columns are the part of the inner index.
+    left: Left<T>,
     inner: Range<usize>,
     panels: Range<usize>,
     out: *mut T,
@@ -229,6 +215,51 @@ struct Tiles<'a, T> {
     start: Start<'a, T>,
     /// Whether negative sums become zero.
     rectifies: bool,
+}
+
+/// The left matrix, in groups of as many rows as a tile has.
+#[derive(Clone, Copy)]
+struct Left<T> {
+    values: *const T,
+    /// From group to group.
+    group_stride: usize,
+    /// From row to row of a group.
+    row_stride: usize,
+    /// From column to column.
+    column_stride: usize,
+}
+
+impl<T> Left<T> {
+    /// A matrix where it is, or what [`groups_of_rows`] has made of it.
+    fn of(matrix: Matrix<T>, groups: Option<&[T]>, level: Level) -> Self {
+        let rows = tile_rows(level);
+        match groups {
+            Some(groups) => Self {
+                values: groups.as_ptr(),
+                group_stride: rows * matrix.columns,
+                row_stride: 1,
+                column_stride: rows,
+            },
+            None => Self {
+                values: matrix.values.as_ptr(),
+                group_stride: rows * matrix.row_stride,
+                row_stride: matrix.row_stride,
+                column_stride: matrix.column_stride,
+            },
+        }
+    }
+}
+
+/// A copy in the order `[groups, columns, rows_of_a_group]`, the last group filled up with zeros.
+fn groups_of_rows<T: Real>(matrix: Matrix<T>, rows: usize) -> Vec<T> {
+    let columns = matrix.transposed();
+    let write = |groups: &mut [MaybeUninit<T>]| {
+        for (group, values) in groups.chunks_exact_mut(matrix.columns * rows).enumerate() {
+            columns.copy_columns(group * rows, rows, values);
+        }
+    };
+    // SAFETY: all rows of every group are written.
+    unsafe { written(matrix.rows.next_multiple_of(rows) * matrix.columns, write) }
 }
 
 /// What the sums of a tile start from.
@@ -244,13 +275,12 @@ enum Start<'a, T> {
 impl<T: Real> Kernel for Tiles<'_, T> {
     #[inline(always)]
     fn body<const FMA: bool>(self) {
-        // As many rows as leave the sums of a tile in registers: 16 of 32, and 8 of 16.
         // SAFETY: the level was detected on this machine, and the pointers are as the type says.
         unsafe {
             match self.packed.level {
-                Level::Avx512 => self.panels::<T::Avx512, 8>(),
-                Level::Avx2 => self.panels::<T::Avx2, 4>(),
-                Level::Baseline => self.panels::<T::Baseline, 4>(),
+                Level::Avx512 => self.panels::<T::Avx512, { tile_rows(Level::Avx512) }>(),
+                Level::Avx2 => self.panels::<T::Avx2, { tile_rows(Level::Avx2) }>(),
+                Level::Baseline => self.panels::<T::Baseline, { tile_rows(Level::Baseline) }>(),
             }
         }
     }
@@ -298,7 +328,8 @@ impl<T: Real> Tiles<'_, T> {
     ) {
         let width = REGISTERS * V::LANES;
         let columns = width.min(self.packed.n - first);
-        let (row_stride, column_stride) = self.left_strides;
+        let Left { values: left, group_stride, row_stride, column_stride } = self.left;
+        let group = tile_rows(self.packed.level);
         // SAFETY: the rows of `out` have `columns` numbers from `first` on, and the buffer `width`; the rows of
         // `left` have the inner columns; `values` has `width` numbers for each of them.
         unsafe {
@@ -329,7 +360,7 @@ impl<T: Real> Tiles<'_, T> {
                     }
                 }
             }
-            let left = self.left.add(row * row_stride + self.inner.start * column_stride);
+            let left = left.add(row / group * group_stride + row % group * row_stride);
             for (index, values) in values.chunks_exact(width).enumerate() {
                 let mut panel = [V::splat(T::ZERO); REGISTERS];
                 for (register, panel) in panel.iter_mut().enumerate() {
@@ -448,10 +479,6 @@ mod tests {
         for r in 0..9 {
             let alone = multiply(1, &left[r * k..][..k]);
             assert_eq!(alone, together[r * n..][..n]);
-            let mut unpacked = vec![0.0; n];
-            let matrix = Matrix::new(&matrix, k, n);
-            multiply_add_unpacked(matrix, 1, &left[r * k..], k, &mut unpacked, n);
-            assert_eq!(unpacked, alone);
         }
     }
 }

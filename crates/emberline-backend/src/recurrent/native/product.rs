@@ -2,8 +2,9 @@
 
 use super::block::Buffer;
 use crate::flex::Real;
+use crate::flex::few_rows::add_product;
 use crate::flex::matrix::Matrix;
-use crate::flex::packed::{Packed, Part, multiply_add_unpacked};
+use crate::flex::packed::{Packed, Part};
 
 /// From this many steps on a packed matrix is worth its copy.
 pub(in crate::recurrent) const STEPS_WORTH_PACKING: usize = 4;
@@ -65,21 +66,19 @@ impl<'a, T: Real> Product<'a, T> {
         let (left_stride, out_stride) = (left.stride(), out.stride());
         let (left, out) = (left.starting_at(left_column), out.starting_at_mut(out_column));
         let (inner, columns) = self.sizes;
+        let left = Matrix {
+            values: left,
+            rows,
+            columns: inner,
+            row_stride: left_stride,
+            column_stride: 1,
+        };
         match &self.form {
             Form::Packed(packed) => {
-                let left = Matrix {
-                    values: left,
-                    rows,
-                    columns: inner,
-                    row_stride: left_stride,
-                    column_stride: 1,
-                };
                 let part = Part { inner: 0..inner, columns: 0..columns, adds };
                 packed.multiply_part(left, part, out, out_stride);
             }
-            Form::Unpacked(matrix) => {
-                multiply_add_unpacked(*matrix, rows, left, left_stride, out, out_stride);
-            }
+            Form::Unpacked(matrix) => add_product(left, *matrix, out, out_stride),
         }
     }
 }
