@@ -69,7 +69,7 @@ impl<T: Real> Packed<T> {
         simd::run(Tiles {
             packed: self,
             rows: left.rows,
-            left: Left::of(block, copy.as_deref(), self.level),
+            left: Left::of(block, copy.as_deref()),
             inner,
             panels: columns.start / width..columns.end.div_ceil(width),
             out: out.as_mut_ptr(),
@@ -117,7 +117,7 @@ impl<T: Real> Packed<T> {
                     simd::run(Tiles {
                         packed: self,
                         rows,
-                        left: Left::of(block, copy.as_deref(), self.level),
+                        left: Left::of(block, copy.as_deref()),
                         panels: self.panels(),
                         out: out.as_mut_ptr().cast(),
                         out_stride: n,
@@ -207,7 +207,7 @@ struct Tiles<'a, T> {
     packed: &'a Packed<T>,
     rows: usize,
     /// Its columns are the part of the inner index.
-    left: Left<T>,
+    left: Left<'a, T>,
     inner: Range<usize>,
     panels: Range<usize>,
     out: *mut T,
@@ -217,36 +217,89 @@ struct Tiles<'a, T> {
     rectifies: bool,
 }
 
-/// The left matrix, in groups of as many rows as a tile has.
+/// The left matrix: where it is, or what [`groups_of_rows`] has made of it.
 #[derive(Clone, Copy)]
-struct Left<T> {
+enum Left<'a, T> {
+    Strided(Matrix<'a, T>),
+    Grouped { values: &'a [T], columns: usize },
+}
+
+impl<'a, T> Left<'a, T> {
+    fn of(matrix: Matrix<'a, T>, groups: Option<&'a [T]>) -> Self {
+        match groups {
+            Some(values) => Self::Grouped { values, columns: matrix.columns },
+            None => Self::Strided(matrix),
+        }
+    }
+}
+
+/// The place of some rows of the left matrix in one of its columns.
+///
+/// Generic over it: the loop of a tile. Implementors: [`Strided`], [`Grouped`], whose steps the compiler knows.
+trait Column<T>: Copy {
+    /// # Safety
+    /// The row is there.
+    unsafe fn from_row(self, row: usize) -> Self;
+
+    /// The number of row `r` of these.
+    ///
+    /// # Safety
+    /// It is there.
+    unsafe fn number(self, r: usize) -> T;
+
+    /// The same rows in the next column, which may be the one after the last.
+    fn next(self) -> Self;
+}
+
+#[derive(Clone, Copy)]
+struct Strided<T> {
     values: *const T,
-    /// From group to group.
-    group_stride: usize,
-    /// From row to row of a group.
     row_stride: usize,
-    /// From column to column.
     column_stride: usize,
 }
 
-impl<T> Left<T> {
-    /// A matrix where it is, or what [`groups_of_rows`] has made of it.
-    fn of(matrix: Matrix<T>, groups: Option<&[T]>, level: Level) -> Self {
-        let rows = tile_rows(level);
-        match groups {
-            Some(groups) => Self {
-                values: groups.as_ptr(),
-                group_stride: rows * matrix.columns,
-                row_stride: 1,
-                column_stride: rows,
-            },
-            None => Self {
-                values: matrix.values.as_ptr(),
-                group_stride: rows * matrix.row_stride,
-                row_stride: matrix.row_stride,
-                column_stride: matrix.column_stride,
-            },
-        }
+impl<T: Copy> Column<T> for Strided<T> {
+    #[inline(always)]
+    unsafe fn from_row(self, row: usize) -> Self {
+        // SAFETY: as the trait says.
+        Self { values: unsafe { self.values.add(row * self.row_stride) }, ..self }
+    }
+
+    #[inline(always)]
+    unsafe fn number(self, r: usize) -> T {
+        // SAFETY: as the trait says.
+        unsafe { *self.values.add(r * self.row_stride) }
+    }
+
+    #[inline(always)]
+    fn next(self) -> Self {
+        Self { values: self.values.wrapping_add(self.column_stride), ..self }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Grouped<T, const ROWS: usize> {
+    values: *const T,
+    columns: usize,
+}
+
+impl<T: Copy, const ROWS: usize> Column<T> for Grouped<T, ROWS> {
+    #[inline(always)]
+    unsafe fn from_row(self, row: usize) -> Self {
+        let place = row / ROWS * ROWS * self.columns + row % ROWS;
+        // SAFETY: as the trait says.
+        Self { values: unsafe { self.values.add(place) }, ..self }
+    }
+
+    #[inline(always)]
+    unsafe fn number(self, r: usize) -> T {
+        // SAFETY: as the trait says.
+        unsafe { *self.values.add(r) }
+    }
+
+    #[inline(always)]
+    fn next(self) -> Self {
+        Self { values: self.values.wrapping_add(ROWS), ..self }
     }
 }
 
@@ -289,6 +342,23 @@ impl<T: Real> Kernel for Tiles<'_, T> {
 impl<T: Real> Tiles<'_, T> {
     #[inline(always)]
     unsafe fn panels<V: Vector<Element = T>, const ROWS: usize>(self) {
+        // SAFETY: as for this function.
+        unsafe {
+            match self.left {
+                Left::Strided(Matrix { values, row_stride, column_stride, .. }) => {
+                    let left = Strided { values: values.as_ptr(), row_stride, column_stride };
+                    self.panels_by::<V, _, ROWS>(left);
+                }
+                Left::Grouped { values, columns } => {
+                    let left = Grouped::<T, ROWS> { values: values.as_ptr(), columns };
+                    self.panels_by::<V, _, ROWS>(left);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn panels_by<V: Vector<Element = T>, L: Column<T>, const ROWS: usize>(self, left: L) {
         let (k, width) = (self.packed.k, REGISTERS * V::LANES);
         for panel in self.panels.clone() {
             let values = &self.packed.panels[panel * k * width..][..k * width];
@@ -297,19 +367,19 @@ impl<T: Real> Tiles<'_, T> {
             // SAFETY: as for this function.
             unsafe {
                 while self.rows - row >= ROWS {
-                    self.tile::<V, ROWS>(row, panel * width, values);
+                    self.tile::<V, _, ROWS>(left, row, panel * width, values);
                     row += ROWS;
                 }
                 while ROWS > 4 && self.rows - row >= 4 {
-                    self.tile::<V, 4>(row, panel * width, values);
+                    self.tile::<V, _, 4>(left, row, panel * width, values);
                     row += 4;
                 }
                 while self.rows - row >= 2 {
-                    self.tile::<V, 2>(row, panel * width, values);
+                    self.tile::<V, _, 2>(left, row, panel * width, values);
                     row += 2;
                 }
                 if row < self.rows {
-                    self.tile::<V, 1>(row, panel * width, values);
+                    self.tile::<V, _, 1>(left, row, panel * width, values);
                 }
             }
         }
@@ -320,16 +390,15 @@ impl<T: Real> Tiles<'_, T> {
     /// # Safety
     /// The rows are there, and the instruction set of `V`.
     #[inline(always)]
-    unsafe fn tile<V: Vector<Element = T>, const ROWS: usize>(
+    unsafe fn tile<V: Vector<Element = T>, L: Column<T>, const ROWS: usize>(
         &self,
+        left: L,
         row: usize,
         first: usize,
         values: &[T],
     ) {
         let width = REGISTERS * V::LANES;
         let columns = width.min(self.packed.n - first);
-        let Left { values: left, group_stride, row_stride, column_stride } = self.left;
-        let group = tile_rows(self.packed.level);
         // SAFETY: the rows of `out` have `columns` numbers from `first` on, and the buffer `width`; the rows of
         // `left` have the inner columns; `values` has `width` numbers for each of them.
         unsafe {
@@ -360,18 +429,19 @@ impl<T: Real> Tiles<'_, T> {
                     }
                 }
             }
-            let left = left.add(row / group * group_stride + row % group * row_stride);
-            for (index, values) in values.chunks_exact(width).enumerate() {
+            let mut left = left.from_row(row);
+            for values in values.chunks_exact(width) {
                 let mut panel = [V::splat(T::ZERO); REGISTERS];
                 for (register, panel) in panel.iter_mut().enumerate() {
                     *panel = V::load(values.as_ptr().add(register * V::LANES));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let factor = V::splat(*left.add(r * row_stride + index * column_stride));
+                    let factor = V::splat(left.number(r));
                     for (sum, value) in sums.iter_mut().zip(panel) {
                         *sum = factor.mul_add(value, *sum);
                     }
                 }
+                left = left.next();
             }
             if self.rectifies {
                 let zero = V::splat(T::ZERO);
