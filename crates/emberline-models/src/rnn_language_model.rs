@@ -125,6 +125,10 @@ impl VocabularyHead for RnnLanguageModel {
         let bias = self.head.bias.as_ref().map(|bias| bias.val());
         HeadWeights::own(self.head.weight.val(), bias)
     }
+
+    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.head.forward(hidden)
+    }
 }
 
 impl RnnLanguageModel {

@@ -15,7 +15,7 @@ use emberline_attention::{
     Activation, FeedForward, FeedForwardConfig, KeyValueCache, LayerNorm, MultiHeadAttention,
     MultiHeadAttentionConfig, Positions, SourceMemory, Visibility,
 };
-use emberline_backend::{Dropout, Embedding};
+use emberline_backend::{Dropout, Embedding, head_scores};
 use emberline_checkpoint::Stored;
 use emberline_core::{Cache, EncoderDecoder, HeadWeights, Stream, TokenBatch, VocabularyHead};
 use serde::{Deserialize, Serialize};
@@ -303,6 +303,10 @@ impl EncoderDecoder for Transformer {
 impl VocabularyHead for Transformer {
     fn head_weights(&self) -> HeadWeights {
         HeadWeights::tied(self.embedding.weight.val(), None)
+    }
+
+    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        head_scores(self.head_weights(), hidden)
     }
 }
 

@@ -174,6 +174,10 @@ impl VocabularyHead for Cho {
     fn head_weights(&self) -> HeadWeights {
         HeadWeights::own(self.head.weight.val(), None)
     }
+
+    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.head.forward(hidden)
+    }
 }
 
 impl EncoderDecoder for Cho {

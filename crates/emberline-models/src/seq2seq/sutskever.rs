@@ -133,6 +133,10 @@ impl VocabularyHead for Sutskever {
     fn head_weights(&self) -> HeadWeights {
         HeadWeights::own(self.head.weight.val(), self.head.bias.as_ref().map(|bias| bias.val()))
     }
+
+    fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.head.forward(hidden)
+    }
 }
 
 impl EncoderDecoder for Sutskever {
