@@ -39,13 +39,13 @@ fn check_alike(first: &Weights, other: &Weights) -> Result<(), CheckpointError> 
         let expected = first.shape(name).expect("the tensor is listed");
         match other.tensor(name) {
             None => mismatch.missing.push(name.to_string()),
-            Some(tensor) if tensor.info.shape != expected => mismatch.misshapen.push(Misshapen {
+            Some(tensor) if tensor.shape != expected => mismatch.misshapen.push(Misshapen {
                 tensor: name.to_string(),
                 expected: expected.to_vec(),
-                found: tensor.info.shape.clone(),
+                found: tensor.shape.to_vec(),
             }),
             Some(tensor) if !tensor.is_float() => {
-                mismatch.not_float.push((name.to_string(), tensor.info.dtype.to_string()));
+                mismatch.not_float.push((name.to_string(), tensor.dtype.to_string()));
             }
             Some(_) => {}
         }

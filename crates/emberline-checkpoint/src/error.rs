@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::pytorch::Problem;
+
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -25,7 +27,7 @@ pub enum CheckpointError {
     },
     /// A folder holds no weights.
     #[error(
-        "{folder} holds no weights: expected model.safetensors or model.safetensors.index.json"
+        "{folder} holds no weights: expected model.safetensors, pytorch_model.bin, or one of these with .index.json"
     )]
     NoWeights {
         /// The folder.
@@ -38,6 +40,42 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong with it.
         source: safetensors::SafeTensorError,
+    },
+    /// A file of PyTorch is truncated, or not one at all.
+    #[error("{path} is not a whole file of PyTorch: {reason}")]
+    NotPyTorch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of PyTorch is older than PyTorch 1.6.
+    #[error(
+        "{path} is of the format before PyTorch 1.6: save it again with a later PyTorch, or as safetensors"
+    )]
+    LegacyPyTorch {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of PyTorch wants Python to do more than build tensors, which may be anything.
+    #[error(
+        "{path} is refused: it asks Python for {asked}, where only tensors and plain values are read"
+    )]
+    NotOnlyTensors {
+        /// The file.
+        path: PathBuf,
+        /// The name that Python would look up.
+        asked: String,
+    },
+    /// A file of PyTorch holds something else than a dictionary of tensors.
+    #[error(
+        "{path} holds {found}: expected a dictionary of tensors by name, or one under \"state_dict\""
+    )]
+    NotAStateDict {
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        found: String,
     },
     /// The index of a sharded model cannot be understood.
     #[error(
@@ -102,6 +140,16 @@ impl CheckpointError {
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn pytorch(path: &Path) -> impl FnOnce(Problem) -> Self {
+        let path = path.to_path_buf();
+        move |problem| match problem {
+            Problem::Broken(reason) => Self::NotPyTorch { path, reason },
+            Problem::Legacy => Self::LegacyPyTorch { path },
+            Problem::Asks(asked) => Self::NotOnlyTensors { path, asked },
+            Problem::NotTensors(found) => Self::NotAStateDict { path, found },
+        }
     }
 
     pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {

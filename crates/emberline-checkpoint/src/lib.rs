@@ -1,4 +1,5 @@
-//! Model directories: strict loading and atomic writing of safetensors and `config.json`.
+//! Model directories: strict loading and atomic writing of safetensors and `config.json`, and loading of PyTorch's own
+//! files without Python.
 //!
 //! Three promises hold everywhere. A file or directory is written whole or not at all. A module gets
 //! every tensor of a file or none, and the error names all that do not fit. Nothing that a file can
@@ -9,7 +10,7 @@
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 #[cfg(target_endian = "big")]
-compile_error!("safetensors holds little-endian numbers, and this crate copies them as they are");
+compile_error!("the files hold little-endian numbers, and this crate copies them as they are");
 
 mod atomic;
 mod average;
@@ -17,8 +18,10 @@ mod config;
 mod directory;
 mod elements;
 mod error;
+mod mapped;
 mod module;
 mod names;
+mod pytorch;
 mod seal;
 mod tensors;
 mod weights;

@@ -122,11 +122,11 @@ impl Comparison<'_> {
         let Some(tensor) = self.weights.tensor(name) else {
             return self.mismatch.missing.push(name.to_string());
         };
-        if tensor.info.shape != expected {
-            let found = tensor.info.shape.clone();
+        if tensor.shape != expected {
+            let found = tensor.shape.to_vec();
             self.mismatch.misshapen.push(Misshapen { tensor: name.to_string(), expected, found });
         } else if !tensor.is_float() {
-            self.mismatch.not_float.push((name.to_string(), tensor.info.dtype.to_string()));
+            self.mismatch.not_float.push((name.to_string(), tensor.dtype.to_string()));
         }
     }
 
@@ -168,12 +168,12 @@ impl ModuleMapper for Loader<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let stored = (self.table)(&self.path.joined());
         let tensor = self.weights.tensor(&stored.name).expect("every tensor was compared");
-        let dtype = elements::from_file(tensor.info.dtype).expect("every tensor was compared");
-        let bytes = match (stored.transposed, tensor.info.shape.as_slice()) {
+        let dtype = elements::from_file(tensor.dtype).expect("every tensor was compared");
+        let bytes = match (stored.transposed, tensor.shape) {
             (true, &[rows, columns]) => {
-                elements::transposed(tensor.bytes, [rows, columns], dtype.size())
+                elements::transposed(&tensor.bytes(), [rows, columns], dtype.size())
             }
-            _ => tensor.bytes.to_vec(),
+            _ => tensor.bytes().into_owned(),
         };
         let device = param.lazy_device();
         let wanted = wanted_dtype(&param);

@@ -11,7 +11,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use crate::atomic::write_atomically_with;
 use crate::elements;
 use crate::error::CheckpointError;
-use crate::weights::MappedFile;
+use crate::mapped::MappedFile;
 
 /// Writes named tensors into one safetensors file, atomically; equal tensors give equal bytes.
 ///
@@ -42,7 +42,7 @@ pub fn save_tensors(
 /// [`ElementType`](CheckpointError::ElementType).
 pub fn load_tensors(path: impl AsRef<Path>) -> Result<Vec<(String, TensorData)>, CheckpointError> {
     let file = MappedFile::open(path.as_ref())?;
-    let names = file.metadata.offset_keys().into_iter();
+    let names = file.names().into_iter();
     names
         .map(|name| {
             let data =

@@ -1,21 +1,20 @@
-//! Reading safetensors: one file, or a folder with one file or with shards.
+//! Reading weights: one file, or a folder with one file or with shards.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 
-use crate::elements;
 use crate::error::CheckpointError;
+use crate::mapped::{MappedFile, MappedTensor};
 
 /// The file of a model that is not sharded.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// The file that PyTorch itself writes, where there is none in safetensors.
+const PYTORCH_WEIGHTS: &str = "pytorch_model.bin";
+const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// The tensors of a checkpoint, mapped into memory and read only when asked for.
 ///
@@ -30,26 +29,33 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens a safetensors file, or a folder with `model.safetensors` or with
-    /// `model.safetensors.index.json` and its shards. Only the headers are read.
+    /// Opens a file, safetensors or one of `torch.save`, or a folder with the first of `model.safetensors`,
+    /// `model.safetensors.index.json` with its shards, `pytorch_model.bin`, and `pytorch_model.bin.index.json` with its
+    /// shards. Only the headers are read.
+    ///
+    /// A file of `torch.save` holds a dictionary of tensors, or one of these under `state_dict`. Views of other tensors
+    /// are copied when they are read, the others are mapped too.
     ///
     /// # Errors
     /// [`Read`](CheckpointError::Read), [`NoWeights`](CheckpointError::NoWeights),
-    /// [`NotSafetensors`](CheckpointError::NotSafetensors) where a file is truncated or foreign, and
+    /// [`NotSafetensors`](CheckpointError::NotSafetensors) where a file is truncated or foreign, for one of PyTorch
+    /// [`NotPyTorch`](CheckpointError::NotPyTorch), [`LegacyPyTorch`](CheckpointError::LegacyPyTorch),
+    /// [`NotOnlyTensors`](CheckpointError::NotOnlyTensors), [`NotAStateDict`](CheckpointError::NotAStateDict), and
     /// for an index [`NotAnIndex`](CheckpointError::NotAnIndex), [`NotInShard`](CheckpointError::NotInShard).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
         if !path.is_dir() {
             return Ok(Self::of_files(path, vec![MappedFile::open(path)?]));
         }
-        let (single, index) = (path.join(WEIGHTS), path.join(INDEX));
-        if single.exists() {
-            Ok(Self::of_files(path, vec![MappedFile::open(&single)?]))
-        } else if index.exists() {
-            Self::open_shards(path, &index)
-        } else {
-            Err(CheckpointError::NoWeights { folder: path.to_path_buf() })
+        for (single, index) in [(WEIGHTS, INDEX), (PYTORCH_WEIGHTS, PYTORCH_INDEX)] {
+            let (single, index) = (path.join(single), path.join(index));
+            if single.exists() {
+                return Ok(Self::of_files(path, vec![MappedFile::open(&single)?]));
+            } else if index.exists() {
+                return Self::open_shards(path, &index);
+            }
         }
+        Err(CheckpointError::NoWeights { folder: path.to_path_buf() })
     }
 
     fn open_shards(folder: &Path, index: &Path) -> Result<Self, CheckpointError> {
@@ -72,7 +78,7 @@ impl Weights {
         for (tensor, shard) in &weight_map {
             let file =
                 shards.binary_search(&shard).expect("every shard of the map is among the shards");
-            if weights.files[file].metadata.info(tensor).is_none() {
+            if weights.files[file].tensor(tensor).is_none() {
                 return Err(missing(tensor, shard));
             }
             weights.file_of.insert(tensor.clone(), file);
@@ -82,7 +88,7 @@ impl Weights {
 
     fn of_files(path: &Path, files: Vec<MappedFile>) -> Self {
         let names = |(index, file): (usize, &MappedFile)| {
-            file.metadata.offset_keys().into_iter().map(move |name| (name, index))
+            file.names().into_iter().map(move |name| (name, index))
         };
         let file_of = files.iter().enumerate().flat_map(names).collect();
         Self { path: path.to_path_buf(), files, file_of }
@@ -100,7 +106,7 @@ impl Weights {
 
     /// The shape of a tensor; `None` if there is no such tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensor(name).map(|tensor| &tensor.info.shape[..])
+        self.tensor(name).map(|tensor| tensor.shape)
     }
 
     /// The values of a tensor with the element type of the file; `None` if there is no such tensor.
@@ -124,64 +130,6 @@ struct Index {
 /// Whether a shard is beside the index; an index from elsewhere must not open other files.
 fn is_file_name(shard: &str) -> bool {
     Path::new(shard).file_name().is_some_and(|name| name == shard)
-}
-
-/// A safetensors file of which the header has been checked against the length.
-#[derive(Debug)]
-pub(crate) struct MappedFile {
-    path: PathBuf,
-    bytes: Mmap,
-    pub(crate) metadata: Metadata,
-    /// Where the header ends, from which the offsets of tensors count.
-    start: usize,
-}
-
-impl MappedFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let file = File::open(path).map_err(CheckpointError::read(path))?;
-        // SAFETY: the bytes of a mapping must not change while they are borrowed. The mapping is
-        // private to `MappedFile`, which lends it immutably and only as bytes, for which every value
-        // is valid. That no other process writes into the file in place is the contract of `Weights`.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(CheckpointError::read(path))?;
-        let (header_length, metadata) = SafeTensors::read_metadata(&bytes).map_err(|source| {
-            CheckpointError::NotSafetensors { path: path.to_path_buf(), source }
-        })?;
-        let start = size_of::<u64>() + header_length;
-        Ok(Self { path: path.to_path_buf(), bytes, metadata, start })
-    }
-
-    pub(crate) fn tensor(&self, name: &str) -> Option<MappedTensor<'_>> {
-        let info = self.metadata.info(name)?;
-        let (from, to) = info.data_offsets;
-        Some(MappedTensor {
-            file: &self.path,
-            info,
-            bytes: &self.bytes[self.start + from..self.start + to],
-        })
-    }
-}
-
-/// A tensor of a mapped file.
-pub(crate) struct MappedTensor<'a> {
-    file: &'a Path,
-    pub(crate) info: &'a TensorInfo,
-    pub(crate) bytes: &'a [u8],
-}
-
-impl MappedTensor<'_> {
-    pub(crate) fn is_float(&self) -> bool {
-        elements::from_file(self.info.dtype).is_some_and(|dtype| dtype.is_float())
-    }
-
-    pub(crate) fn read(&self, name: &str) -> Result<TensorData, CheckpointError> {
-        let dtype =
-            elements::from_file(self.info.dtype).ok_or_else(|| CheckpointError::ElementType {
-                path: self.file.to_path_buf(),
-                tensor: name.to_string(),
-                found: self.info.dtype.to_string(),
-            })?;
-        Ok(TensorData::from_bytes_vec(self.bytes.to_vec(), self.info.shape.clone(), dtype))
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,14 @@ pub enum TextError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file, or the folder of several.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file that should hold text holds other bytes.
     #[error("{} is not UTF-8 text: byte {offset} does not belong to a character", path.display())]
     NotUtf8 {
@@ -271,6 +279,22 @@ pub enum TextError {
         name: String,
         /// What the `tokenizers` crate said.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The folder of a model holds no tokenizer.
+    #[error(
+        "{} holds no tokenizer: expected tokenizer.json, or vocab.json with merges.txt, encoder.json with vocab.bpe, \
+         or encoder_bpe_40000.json with vocab_40000.bpe",
+        directory.display()
+    )]
+    NoTokenizer {
+        /// The folder.
+        directory: PathBuf,
+    },
+    /// A tokenizer is another model's than GPT-1's.
+    #[error("the tokenizer of {} is not that of GPT-1, whose tokens end words with </w>", directory.display())]
+    NotGpt1 {
+        /// The folder.
+        directory: PathBuf,
     },
     /// The `tokenizers` crate failed on a text or on ids.
     #[error("the tokenizer could not {action}")]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bad_lines;
+mod byte_pairs;
 mod corpus;
 pub mod datasets;
 mod error;
@@ -9,6 +10,7 @@ mod labelled;
 mod one_hot;
 mod pairs;
 mod parallel;
+mod published;
 mod sequence_tasks;
 mod streaming;
 mod tagged;
@@ -25,6 +27,7 @@ pub use labelled::{FirstLine, LabelledText, LabelledTexts};
 pub use one_hot::one_hot;
 pub use pairs::{BatchSize, EncodedPairs, TokenPair};
 pub use parallel::{Column, Pair, PairColumns, ParallelCorpus};
+pub use published::Gpt1Text;
 pub use sequence_tasks::{SequenceTask, SequenceTaskConfig};
 pub use streaming::DecodeStream;
 pub use tagged::{Separator, TaggedSentence, TaggedSentences};

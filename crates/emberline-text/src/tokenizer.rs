@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use serde::de::IgnoredAny;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -16,8 +15,10 @@ use tokenizers::{
     PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
 };
 
+use crate::byte_pairs::check_pipeline;
 use crate::corpus::{Corpus, read};
 use crate::error::TextError;
+use crate::published::with_byte_level;
 use crate::streaming::DecodeStream;
 use crate::vocabulary::{TokenCounts, Vocabulary, VocabularyConfig};
 
@@ -99,8 +100,7 @@ impl Tokenizer {
             return Err(TextError::TooSmallForBytes { vocab_size, needed: 256 });
         }
         let mut pipeline = tokenizers::Tokenizer::new(BPE::default());
-        let bytes = ByteLevel::default().add_prefix_space(false);
-        pipeline.with_pre_tokenizer(Some(bytes)).with_decoder(Some(ByteLevel::default()));
+        with_byte_level(&mut pipeline);
         let trainer = BpeTrainer::builder()
             .vocab_size(vocab_size)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
@@ -121,8 +121,7 @@ impl Tokenizer {
     /// [`TextError::TokenizerFormat`], with `name` for the bytes.
     pub fn from_json(bytes: &[u8], name: &str) -> Result<Self, TextError> {
         let format = |source| TextError::TokenizerFormat { name: name.to_string(), source };
-        // The tokenizers crate panics on a file that ends within its decoder.
-        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| format(error.into()))?;
+        check_pipeline(bytes).map_err(format)?;
         let mut pipeline = tokenizers::Tokenizer::from_bytes(bytes).map_err(format)?;
         pipeline.with_truncation(None).map_err(format)?;
         pipeline.with_padding(None);
@@ -174,6 +173,10 @@ impl Tokenizer {
         if let Some(id) = ids.iter().find(|id| self.pipeline.id_to_token(**id).is_none()) {
             return Err(TextError::UnknownId { id: *id, vocab_size: self.vocab_size });
         }
+        // The decoder of GPT-1 counts back from the last token.
+        if ids.is_empty() {
+            return Ok(String::new());
+        }
         self.pipeline.decode(ids, false).map_err(pipeline_error("decode"))
     }
 
@@ -182,14 +185,19 @@ impl Tokenizer {
         DecodeStream::new(self)
     }
 
+    /// The same tokenizer, to which a special token that a text spells out is text like any other, as to OpenAI's own
+    /// code for GPT-2. It is a way of reading, and no part of what is saved.
+    pub fn reading_specials_as_text(mut self) -> Self {
+        self.pipeline.set_encode_special_tokens(true);
+        self
+    }
+
     pub(crate) fn pipeline(&self) -> &tokenizers::Tokenizer {
         &self.pipeline
     }
 
-    /// The same tokenizer, to which a special token that a text spells out is text like any other.
-    pub(crate) fn reading_specials_as_text(mut self) -> Self {
-        self.pipeline.set_encode_special_tokens(true);
-        self
+    pub(crate) fn into_pipeline(self) -> tokenizers::Tokenizer {
+        self.pipeline
     }
 
     pub(crate) fn from_pipeline(pipeline: tokenizers::Tokenizer) -> Self {

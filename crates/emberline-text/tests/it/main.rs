@@ -4,6 +4,7 @@ mod datasets;
 mod labelled;
 mod one_hot;
 mod parallel;
+mod published;
 mod tokenizers;
 
 use std::path::PathBuf;
