@@ -19,6 +19,8 @@ mod elements;
 mod error;
 mod module;
 mod names;
+mod numpy;
+mod published;
 mod seal;
 mod tensors;
 mod weights;
@@ -33,6 +35,8 @@ pub use directory::{
 pub use error::{CheckpointError, Mismatch, Misshapen};
 pub use module::{load_weights, save_weights};
 pub use names::Stored;
+pub use numpy::load_numpy_parts;
+pub use published::{PublishedNames, Tied};
 pub use seal::verify;
 pub use tensors::{load_tensors, save_tensors};
 pub use weights::Weights;
