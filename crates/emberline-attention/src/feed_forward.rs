@@ -12,7 +12,7 @@ use emberline_backend::{Gelu, Linear, LinearConfig};
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::initial::glorot;
+use crate::initial::{glorot, normal};
 
 /// What stands between two linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,21 @@ impl FeedForwardConfig {
         FeedForward {
             inner: glorot(inner, d_ff, random.named("inner"), device),
             outer: glorot(outer, d_model, random.named("outer"), device),
+            activation,
+        }
+    }
+
+    /// Weights of the normal distribution with a standard deviation each, biases zero.
+    pub fn init_normal(
+        &self,
+        [inner, outer]: [f64; 2],
+        random: Stream,
+        device: &Device,
+    ) -> FeedForward {
+        let Self { d_model, d_ff, activation } = *self;
+        FeedForward {
+            inner: normal(LinearConfig::new(d_model, d_ff), inner, random.named("inner"), device),
+            outer: normal(LinearConfig::new(d_ff, d_model), outer, random.named("outer"), device),
             activation,
         }
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cache;
+pub mod causal;
 pub mod feed_forward;
 mod initial;
 pub mod multi_head;
@@ -10,6 +11,7 @@ pub mod scores;
 mod weights;
 
 pub use cache::{KeyValueCache, SourceMemory};
+pub use causal::{CausalSelfAttention, CausalSelfAttentionConfig};
 pub use emberline_backend::attention::Visibility;
 pub use feed_forward::{Activation, FeedForward, FeedForwardConfig};
 pub use multi_head::{MultiHeadAttention, MultiHeadAttentionConfig};

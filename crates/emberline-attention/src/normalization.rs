@@ -12,6 +12,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use emberline_backend::layer_norm;
+use emberline_core::parameters::lazy;
 
 /// Brings each token to mean 0 and variance 1, then scales and shifts each entry.
 #[derive(Module, Debug)]
@@ -28,8 +29,8 @@ impl LayerNorm {
     /// Without scale and shift at first. Published models differ in ε: 1e-5 is torch's, 1e-12 that of BERT.
     pub fn init(d_model: usize, epsilon: f64, device: &Device) -> Self {
         Self {
-            gamma: Param::from_tensor(Tensor::ones([d_model], device)),
-            beta: Param::from_tensor(Tensor::zeros([d_model], device)),
+            gamma: lazy([d_model], device, move || vec![1.0; d_model]),
+            beta: lazy([d_model], device, move || vec![0.0; d_model]),
             epsilon,
         }
     }

@@ -13,6 +13,7 @@ use std::ops::Range;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_core::Stream;
+use emberline_core::parameters::lazy;
 use serde::{Deserialize, Serialize};
 
 /// How a model knows of positions.
@@ -58,9 +59,9 @@ impl PositionKind {
     ) -> Positions {
         let table = match self {
             Self::Learned { max_positions } => {
-                let values = random.named("table").normals(max_positions * d_model, deviation);
-                let values = TensorData::new(values, [max_positions, d_model]);
-                Some(Param::from_data(values, device))
+                let values =
+                    move || random.named("table").normals(max_positions * d_model, deviation);
+                Some(lazy([max_positions, d_model], device, values))
             }
             _ => None,
         };
@@ -96,22 +97,56 @@ impl Positions {
     /// # Panics
     /// If there are not so many positions.
     pub fn forward(&self, vectors: Tensor<3>, start: usize) -> Tensor<3> {
-        let [_, seq_length, d_model] = vectors.dims();
-        let positions = start..start + seq_length;
+        let [_, seq_length, _] = vectors.dims();
+        match self.encoded(start..start + seq_length, &vectors) {
+            Some(encoded) => vectors + encoded.unsqueeze(),
+            None => vectors,
+        }
+    }
+
+    /// The same where each row begins at a place of its own, counted as `start` is: its first position is there, and in
+    /// the padding before.
+    ///
+    /// # Shapes
+    /// - vectors, output: `[batch_size, seq_length, d_model]`
+    ///
+    /// # Panics
+    /// If there is not a beginning for each row, or not so many positions.
+    pub fn forward_shifted(
+        &self,
+        vectors: Tensor<3>,
+        start: usize,
+        beginnings: &[usize],
+    ) -> Tensor<3> {
+        let shape @ [batch_size, seq_length, _] = vectors.dims();
+        assert_eq!(beginnings.len(), batch_size, "a beginning for each row");
+        let row = |beginning: &usize| {
+            let beginning = *beginning;
+            (start..start + seq_length).map(move |place| place.saturating_sub(beginning) as i32)
+        };
+        let positions: Vec<i32> = beginnings.iter().flat_map(row).collect();
+        let end = positions.iter().max().map_or(0, |last| *last as usize + 1);
+        let Some(encoded) = self.encoded(0..end, &vectors) else { return vectors };
+        let positions = Tensor::from_data(positions.as_slice(), &vectors.device().inner());
+        vectors + encoded.select(0, positions).reshape(shape)
+    }
+
+    /// What is added at positions, `[positions, d_model]`; nothing where nothing is.
+    fn encoded(&self, positions: Range<usize>, vectors: &Tensor<3>) -> Option<Tensor<2>> {
+        let [.., d_model] = vectors.dims();
         let encoded = match self.kind {
-            PositionKind::None => return vectors,
+            PositionKind::None => return None,
             PositionKind::Learned { max_positions } => {
                 check(&positions, max_positions);
                 let table = self.table.as_ref().expect("a table of what is learned").val();
-                return vectors + table.narrow(0, start, seq_length).unsqueeze();
+                return Some(table.narrow(0, positions.start, positions.len()));
             }
             PositionKind::Sinusoidal => sinusoidal(positions, d_model),
             PositionKind::SinusoidalHalves => sinusoidal_halves(positions, d_model),
             PositionKind::Scalar => scalar(positions, d_model),
             PositionKind::OneHot => one_hot(positions, d_model),
         };
-        let options = (&vectors.device().inner(), vectors.dtype());
-        vectors + Tensor::<2>::from_data(encoded, options).unsqueeze()
+        Some(Tensor::from_data(encoded, (&vectors.device().inner(), vectors.dtype())))
     }
 }
 
@@ -258,6 +293,27 @@ mod tests {
             whole.clone().narrow(1, 3, 1).into_data().assert_eq(&last.into_data(), true);
             let is_changed = whole.into_data() != vectors.to_data();
             assert_eq!(is_changed, kind != PositionKind::None, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_begins_later_has_the_positions_of_one_that_begins_at_once() {
+        let device = test_device();
+        let vectors = Tensor::<3>::zeros([2, 4, 4], &device);
+        for kind in [PositionKind::None, PositionKind::Sinusoidal, LEARNED] {
+            let positions = kind.init(4, 1.0, Stream::new(2), &device);
+            let shifted = positions.forward_shifted(vectors.clone(), 0, &[0, 3]);
+            let later = positions.forward_shifted(vectors.clone().narrow(1, 0, 1), 4, &[0, 3]);
+            let plain = positions.forward(Tensor::zeros([1, 5, 4], &device), 0);
+            let expect = |found: Tensor<3>, row: usize, first: usize, length: usize| {
+                let expected = plain.clone().narrow(1, first, length).into_data();
+                found.narrow(0, row, 1).into_data().assert_eq(&expected, true);
+            };
+            expect(shifted.clone(), 0, 0, 4);
+            expect(shifted.clone().narrow(1, 3, 1), 1, 0, 1);
+            expect(shifted.narrow(1, 0, 1), 1, 0, 1);
+            expect(later.clone(), 0, 4, 1);
+            expect(later, 1, 1, 1);
         }
     }
 

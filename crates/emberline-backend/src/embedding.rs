@@ -1,8 +1,9 @@
 //! The embedding table of every model.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use emberline_core::Stream;
+use emberline_core::parameters::lazy;
 
 /// A vector for each token: the product of its one-hot vector with a matrix, without the product.
 #[derive(Module, Debug)]
@@ -20,9 +21,8 @@ impl Embedding {
         random: Stream,
         device: &Device,
     ) -> Self {
-        let values = random.named("weight").normals(vocab_size * d_embedding, deviation);
-        let weight = TensorData::new(values, [vocab_size, d_embedding]);
-        Self { weight: Param::from_data(weight, device) }
+        let values = move || random.named("weight").normals(vocab_size * d_embedding, deviation);
+        Self { weight: lazy([vocab_size, d_embedding], device, values) }
     }
 
     /// Looks the tokens up.
@@ -147,6 +147,8 @@ mod native {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
     use crate::testing::agree;
 

@@ -100,6 +100,40 @@ pub enum CheckpointError {
     /// The tensors of a file are not those of the model.
     #[error(transparent)]
     Mismatch(#[from] Box<Mismatch>),
+    /// A file is truncated, or no vector of `f32` as NumPy writes it.
+    #[error("{path} is not a whole NumPy vector of f32")]
+    NotNumpy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of shapes cannot be understood.
+    #[error("{path} is not a list of shapes")]
+    NotShapes {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Shapes have more or less room than there are numbers.
+    #[error("{path} has room for {expected} numbers, and there are {found}")]
+    Numbers {
+        /// The file of the shapes.
+        path: PathBuf,
+        /// The numbers that the shapes have room for.
+        expected: usize,
+        /// The numbers that there are.
+        found: usize,
+    },
+    /// A tensor that has two names in a file has two values.
+    #[error("{path}: {tensor} is not the {other} that it is tied to")]
+    NotTied {
+        /// The file or folder of the weights.
+        path: PathBuf,
+        /// The second name.
+        tensor: String,
+        /// The first.
+        other: String,
+    },
     /// A tensor's element type has no place in the file, or none here.
     #[error(
         "tensor {tensor} of {path} has elements of type {found}: expected floats, integers or booleans of 8 to 64 bits"

@@ -21,6 +21,8 @@ mod error;
 mod mapped;
 mod module;
 mod names;
+mod numpy;
+mod published;
 mod pytorch;
 mod seal;
 mod tensors;
@@ -36,6 +38,8 @@ pub use directory::{
 pub use error::{CheckpointError, Mismatch, Misshapen};
 pub use module::{load_weights, save_weights};
 pub use names::Stored;
+pub use numpy::load_numpy_parts;
+pub use published::{PublishedNames, Tied};
 pub use seal::verify;
 pub use tensors::{load_tensors, save_tensors};
 pub use weights::Weights;

@@ -99,6 +99,11 @@ impl<'a> MappedTensor<'a> {
         elements::from_file(self.dtype).is_some_and(|dtype| dtype.is_float())
     }
 
+    /// Whether another tensor has the same shape, type and bits.
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.dtype == other.dtype && self.bytes() == other.bytes()
+    }
+
     /// The elements in the order of the axes.
     pub(crate) fn bytes(&self) -> Cow<'a, [u8]> {
         match self.elements {

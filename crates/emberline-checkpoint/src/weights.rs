@@ -24,8 +24,16 @@ const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 pub struct Weights {
     path: PathBuf,
     files: Vec<MappedFile>,
-    /// The file of each tensor.
-    file_of: BTreeMap<String, usize>,
+    /// The place of each tensor, by the name that it goes by.
+    places: BTreeMap<String, Place>,
+}
+
+/// A tensor in a file.
+#[derive(Clone, Debug)]
+struct Place {
+    file: usize,
+    /// The name there.
+    name: String,
 }
 
 impl Weights {
@@ -81,17 +89,17 @@ impl Weights {
             if weights.files[file].tensor(tensor).is_none() {
                 return Err(missing(tensor, shard));
             }
-            weights.file_of.insert(tensor.clone(), file);
+            weights.places.insert(tensor.clone(), Place { file, name: tensor.clone() });
         }
         Ok(weights)
     }
 
     fn of_files(path: &Path, files: Vec<MappedFile>) -> Self {
-        let names = |(index, file): (usize, &MappedFile)| {
-            file.names().into_iter().map(move |name| (name, index))
+        let names = |(file, mapped): (usize, &MappedFile)| {
+            mapped.names().into_iter().map(move |name| (name.clone(), Place { file, name }))
         };
-        let file_of = files.iter().enumerate().flat_map(names).collect();
-        Self { path: path.to_path_buf(), files, file_of }
+        let places = files.iter().enumerate().flat_map(names).collect();
+        Self { path: path.to_path_buf(), files, places }
     }
 
     /// The path that was opened.
@@ -101,7 +109,7 @@ impl Weights {
 
     /// The names of the tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.file_of.keys().map(String::as_str)
+        self.places.keys().map(String::as_str)
     }
 
     /// The shape of a tensor; `None` if there is no such tensor.
@@ -118,7 +126,19 @@ impl Weights {
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Option<MappedTensor<'_>> {
-        self.files[*self.file_of.get(name)?].tensor(name)
+        let Place { file, name } = self.places.get(name)?;
+        self.files[*file].tensor(name)
+    }
+
+    /// Forgets the tensors of other names.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.places.retain(|name, _| is_kept(name));
+    }
+
+    /// Lets the tensors go by other names, which must differ from each other.
+    pub(crate) fn rename(&mut self, renamed: impl Fn(&str) -> String) {
+        let places = std::mem::take(&mut self.places);
+        self.places = places.into_iter().map(|(name, place)| (renamed(&name), place)).collect();
     }
 }
 

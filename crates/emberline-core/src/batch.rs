@@ -1,16 +1,25 @@
 //! The batch that every encoder of tokens takes.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::random::Stream;
 
-/// Rows of token ids, padded on the right to one length.
+/// Rows of token ids, padded to one length: on the right where rows are read, on the left where they are to go on
+/// together.
+///
+/// What a padding holds changes nothing. For the left one the law is
+/// [`laws::left_padding_changes_nothing`](crate::laws::left_padding_changes_nothing).
 #[derive(Clone, Debug)]
 pub struct TokenBatch {
     /// Token ids, `[batch_size, seq_length]`.
     pub tokens: Tensor<2, Int>,
-    /// The number of valid tokens of each row; `None` where every row is full.
+    /// Where each row ends, which without padding on the left is the number of its tokens; `None` where every row
+    /// reaches the end.
     pub lengths: Option<Vec<usize>>,
+    /// Where each row starts, after the padding on its left; `None` where every row starts at the first place.
+    pub starts: Option<Vec<usize>>,
     /// The stream that dropout draws from; `None` outside training, where nothing is dropped.
     pub dropout: Option<Stream>,
 }
@@ -18,7 +27,7 @@ pub struct TokenBatch {
 impl TokenBatch {
     /// A batch of full rows.
     pub fn new(tokens: Tensor<2, Int>) -> Self {
-        Self { tokens, lengths: None, dropout: None }
+        Self { tokens, lengths: None, starts: None, dropout: None }
     }
 
     /// A batch of full rows of one length.
@@ -40,9 +49,7 @@ impl TokenBatch {
     /// # Panics
     /// If there is no row, or one is empty.
     pub fn padded(rows: &[&[u32]], device: &Device) -> Self {
-        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-        let seq_length = *lengths.iter().max().expect("a batch has at least one row");
-        assert!(!lengths.contains(&0), "a row of a batch has at least one token, not {lengths:?}");
+        let (lengths, seq_length) = lengths(rows);
         let mut ids = Vec::with_capacity(rows.len() * seq_length);
         for row in rows {
             ids.extend(row.iter().map(|id| *id as i32));
@@ -53,6 +60,29 @@ impl TokenBatch {
         Self {
             tokens: Tensor::from_data(ids, device),
             lengths: (!is_full).then_some(lengths),
+            starts: None,
+            dropout: None,
+        }
+    }
+
+    /// A batch of rows of any length that all end together, padded on the left with token 0.
+    ///
+    /// # Panics
+    /// If there is no row, or one is empty.
+    pub fn left_padded(rows: &[&[u32]], device: &Device) -> Self {
+        let (lengths, seq_length) = lengths(rows);
+        let mut ids = Vec::with_capacity(rows.len() * seq_length);
+        for row in rows {
+            ids.resize(ids.len() + seq_length - row.len(), 0);
+            ids.extend(row.iter().map(|id| *id as i32));
+        }
+        let ids = TensorData::new(ids, [rows.len(), seq_length]);
+        let starts: Vec<usize> = lengths.into_iter().map(|length| seq_length - length).collect();
+        let is_full = starts.iter().all(|start| *start == 0);
+        Self {
+            tokens: Tensor::from_data(ids, device),
+            lengths: None,
+            starts: (!is_full).then_some(starts),
             dropout: None,
         }
     }
@@ -64,10 +94,47 @@ impl TokenBatch {
 
     /// The number of valid tokens.
     pub fn n_tokens(&self) -> usize {
-        match &self.lengths {
-            Some(lengths) => lengths.iter().sum(),
-            None => self.dims().iter().product(),
-        }
+        self.ranges().iter().map(Range::len).sum()
+    }
+
+    /// The valid tokens of each row.
+    ///
+    /// # Panics
+    /// If there is not a start and an end for each row, or one is not in the batch.
+    pub fn ranges(&self) -> Vec<Range<usize>> {
+        let [batch_size, seq_length] = self.dims();
+        let places = |places: &Option<Vec<usize>>, otherwise: usize, what: &str| {
+            let places = places.clone().unwrap_or_else(|| vec![otherwise; batch_size]);
+            assert_eq!(places.len(), batch_size, "one {what} for each row");
+            places
+        };
+        let starts = places(&self.starts, 0, "start");
+        let lengths = places(&self.lengths, seq_length, "length");
+        let range = |(start, length): (usize, usize)| {
+            assert!(length <= seq_length, "a row of {length} in a batch of length {seq_length}");
+            assert!(start <= length, "a row that starts at {start} and ends at {length}");
+            start..length
+        };
+        starts.into_iter().zip(lengths).map(range).collect()
+    }
+
+    /// The number of tokens of each row, for models that read rows from the first place on; `None` where every row is
+    /// full.
+    ///
+    /// # Panics
+    /// As [`refuse_left_padding`](Self::refuse_left_padding).
+    pub fn right_padded_lengths(&self) -> Option<&[usize]> {
+        self.refuse_left_padding();
+        self.lengths.as_deref()
+    }
+
+    /// What a model calls that would take a padding on the left for tokens.
+    ///
+    /// # Panics
+    /// If there is one.
+    pub fn refuse_left_padding(&self) {
+        let starts = &self.starts;
+        assert!(starts.is_none(), "rows padded on the left, {starts:?}, are not for this model");
     }
 
     /// The vectors of the valid tokens, row after row; no gradient flows to the others.
@@ -77,23 +144,29 @@ impl TokenBatch {
     /// - output: `[n_tokens, d]`
     ///
     /// # Panics
-    /// If `vectors` are not those of this batch, or a row is longer than it.
+    /// If `vectors` are not those of this batch, or as [`ranges`](Self::ranges).
     pub fn valid(&self, vectors: Tensor<3>) -> Tensor<2> {
         let [batch_size, seq_length, d] = vectors.dims();
         assert_eq!([batch_size, seq_length], self.dims(), "a vector for each token");
         let vectors = vectors.reshape([batch_size * seq_length, d]);
-        let Some(lengths) = &self.lengths else { return vectors };
-        assert_eq!(lengths.len(), batch_size, "one length for each row");
-        let mut positions = Vec::with_capacity(self.n_tokens());
-        for (row, length) in lengths.iter().enumerate() {
-            assert!(*length <= seq_length, "a row of {length} in a batch of length {seq_length}");
-            let start = row * seq_length;
-            positions.extend((start..start + length).map(|position| position as i32));
+        if self.lengths.is_none() && self.starts.is_none() {
+            return vectors;
         }
-        let positions =
-            Tensor::<1, Int>::from_data(positions.as_slice(), &vectors.device().inner());
-        vectors.select(0, positions)
+        let place = |(row, range): (usize, Range<usize>)| {
+            range.map(move |position| (row * seq_length + position) as i32)
+        };
+        let places: Vec<i32> = self.ranges().into_iter().enumerate().flat_map(place).collect();
+        let places = Tensor::<1, Int>::from_data(places.as_slice(), &vectors.device().inner());
+        vectors.select(0, places)
     }
+}
+
+/// The lengths of rows, and the greatest.
+fn lengths(rows: &[&[u32]]) -> (Vec<usize>, usize) {
+    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+    let seq_length = *lengths.iter().max().expect("a batch has at least one row");
+    assert!(!lengths.contains(&0), "a row of a batch has at least one token, not {lengths:?}");
+    (lengths, seq_length)
 }
 
 #[cfg(test)]
@@ -116,9 +189,39 @@ mod tests {
     }
 
     #[test]
+    fn shorter_rows_are_padded_on_the_left_and_their_starts_kept() {
+        let batch = TokenBatch::left_padded(&[&[5], &[6, 7, 8], &[9, 4]], &test_device());
+        let ids: Vec<i32> = batch.tokens.to_data().iter().collect();
+        assert_eq!(ids, [0, 0, 5, 6, 7, 8, 0, 9, 4]);
+        assert_eq!((batch.starts.clone(), batch.lengths.clone()), (Some(vec![2, 0, 1]), None));
+        assert_eq!((batch.dims(), batch.n_tokens()), ([3, 3], 6));
+        assert_eq!(batch.ranges(), [2..3, 0..3, 1..3]);
+    }
+
+    #[test]
     fn rows_of_one_length_are_full() {
-        let batch = TokenBatch::padded(&[&[5, 3], &[6, 7]], &test_device());
-        assert_eq!((batch.lengths.clone(), batch.n_tokens()), (None, 4));
+        let rows: [&[u32]; 2] = [&[5, 3], &[6, 7]];
+        for batch in [
+            TokenBatch::padded(&rows, &test_device()),
+            TokenBatch::left_padded(&rows, &test_device()),
+        ] {
+            assert_eq!((batch.lengths.clone(), batch.starts.clone()), (None, None));
+            assert_eq!(batch.n_tokens(), 4);
+        }
+    }
+
+    #[test]
+    fn valid_vectors_of_rows_padded_on_the_left_are_their_last() {
+        let device = test_device();
+        let batch = TokenBatch::left_padded(&[&[5], &[6, 7]], &device);
+        let vectors = Tensor::<3>::from_data([[[1.0], [2.0]], [[3.0], [4.0]]], &device);
+        assert_eq!(numbers(batch.valid(vectors)), [2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows padded on the left, Some([1, 0]), are not for this model")]
+    fn a_model_that_reads_from_the_first_place_refuses_padding_there() {
+        TokenBatch::left_padded(&[&[5], &[6, 7]], &test_device()).right_padded_lengths();
     }
 
     #[test]

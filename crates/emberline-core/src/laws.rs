@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
-use crate::model::{Cache, Carry, Causal, EncoderDecoder, Incremental};
+use crate::model::{Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental};
 use crate::random::Stream;
 use crate::task::TaskModel;
 
@@ -46,6 +46,69 @@ pub fn incremental<M: Incremental>(model: &M, device: &Device) {
         let difference = largest_difference(both.narrow(0, 1, 1), alone);
         assert!(difference < 1e-4, "row 1 taken from the cache differs by {difference}");
     }
+}
+
+/// A row padded on the left is the row alone, within 1e-4: read at once and continued token by token, whichever rows
+/// are taken from the cache. No bit of it depends on what stands in the padding.
+pub fn left_padding_changes_nothing<M: Incremental>(model: &M, device: &Device) {
+    const LENGTHS: [usize; 3] = [3, 6, 1];
+    let rows = [0, 1, 2].map(|row| random_row(model, 19 + row, LENGTHS[row as usize] + 2));
+    let read = [0, 1, 2].map(|row| &rows[row][..LENGTHS[row]]);
+    let alone = |row: usize| model.encode(&TokenBatch::from_rows(&[&rows[row][..]], device));
+    let batch = TokenBatch::left_padded(&read, device);
+    let starts = batch.starts.clone().expect("the rows differ in length");
+    let valid = |hidden: &Tensor<3>, row: usize| {
+        hidden.clone().narrow(0, row, 1).narrow(1, starts[row], LENGTHS[row])
+    };
+
+    let (whole, cache) = model.encode_from(&batch, None);
+    let plain = model.encode(&batch);
+    let noise = random_row(model, 11, 3 * LENGTHS[1]);
+    let mut noisy: Vec<i32> = noise.iter().map(|id| *id as i32).collect();
+    for ((places, row), start) in noisy.chunks_mut(LENGTHS[1]).zip(&read).zip(&starts) {
+        places[*start..].iter_mut().zip(*row).for_each(|(place, id)| *place = *id as i32);
+    }
+    let tokens = Tensor::from_data(TensorData::new(noisy, [3, LENGTHS[1]]), device);
+    let noisy = model.encode(&TokenBatch { tokens, ..batch });
+    for row in 0..3 {
+        let expected = alone(row).narrow(1, 0, LENGTHS[row]);
+        for found in [&whole, &plain] {
+            let difference = largest_difference(valid(found, row), expected.clone());
+            assert!(difference < 1e-4, "row {row} padded on the left differs by {difference}");
+        }
+        let difference = largest_difference(valid(&noisy, row), valid(&plain, row));
+        assert!(difference == 0.0, "the padding changes row {row} by {difference}");
+    }
+
+    let picked = [2, 0, 2, 1];
+    let mut cache = cache.select_rows(&picked);
+    for step in 0..2 {
+        let next = picked.map(|row| &rows[row][LENGTHS[row] + step..][..1]);
+        let (hidden, after) = model.encode_from(&TokenBatch::from_rows(&next, device), Some(cache));
+        for (place, row) in picked.into_iter().enumerate() {
+            let expected = alone(row).narrow(1, LENGTHS[row] + step, 1);
+            let difference = largest_difference(hidden.clone().narrow(0, place, 1), expected);
+            assert!(difference < 1e-4, "row {row} goes on with a difference of {difference}");
+        }
+        cache = after;
+    }
+}
+
+/// The last of a model's hidden states is what it encodes, to the last bit.
+pub fn hidden_states_end_in_the_encoding<M: HiddenStates>(
+    model: &M,
+    vocab_size: usize,
+    device: &Device,
+) {
+    let batch = TokenBatch::from_rows(&[&random_ids(vocab_size, 25, 5)], device);
+    let states = model.hidden_states(&batch);
+    let encoded = model.encode(&batch);
+    for state in &states {
+        assert_eq!(state.dims(), encoded.dims(), "a hidden state");
+    }
+    let last = states.last().expect("at least the embeddings").clone();
+    let difference = largest_difference(last, encoded);
+    assert!(difference == 0.0, "the last hidden state differs by {difference} from the encoding");
 }
 
 /// What a model carries is made of its own data again, to the last bit.
@@ -237,6 +300,64 @@ mod tests {
 
     impl Causal for Sum {}
 
+    /// Shows the tokens, and forgets what it made of them.
+    impl HiddenStates for Sum {
+        fn hidden_states(&self, batch: &TokenBatch) -> Vec<Tensor<3>> {
+            vec![batch.tokens.clone().float().unsqueeze_dim(2)]
+        }
+    }
+
+    /// A vector is the token plus its position, counted from the start of its row or of the batch.
+    struct Positional {
+        knows_starts: bool,
+    }
+
+    /// The positions that come next.
+    #[derive(Clone)]
+    struct Next(Vec<f32>);
+
+    impl Cache for Next {
+        fn select_rows(self, rows: &[usize]) -> Self {
+            Self(rows.iter().map(|row| self.0[*row]).collect())
+        }
+    }
+
+    impl TokenEncoder for Positional {
+        fn encode(&self, batch: &TokenBatch) -> Tensor<3> {
+            self.encode_from(batch, None).0
+        }
+
+        fn d_model(&self) -> usize {
+            1
+        }
+    }
+
+    impl VocabularyHead for Positional {
+        fn head_weights(&self) -> HeadWeights {
+            HeadWeights::own(Tensor::ones([1, 50], &test_device()), None)
+        }
+    }
+
+    impl Causal for Positional {}
+
+    impl Incremental for Positional {
+        type Cache = Next;
+
+        fn encode_from(&self, batch: &TokenBatch, cache: Option<Next>) -> (Tensor<3>, Next) {
+            let [batch_size, seq_length] = batch.dims();
+            let starts = batch.starts.clone().filter(|_| self.knows_starts);
+            let starts = starts.unwrap_or_else(|| vec![0; batch_size]);
+            let Next(first) =
+                cache.unwrap_or_else(|| Next(starts.iter().map(|s| -(*s as f32)).collect()));
+            let after = first.iter().map(|position| position + seq_length as f32).collect();
+            let first =
+                Tensor::<1>::from_data(first.as_slice(), &test_device()).unsqueeze_dim::<2>(1);
+            let places = Tensor::<1, Int>::arange(0..seq_length as i64, &test_device()).float();
+            let vectors = batch.tokens.clone().float() + first + places.unsqueeze();
+            (vectors.unsqueeze_dim(2), Next(after))
+        }
+    }
+
     /// Goes on from the last sum, or forgets it.
     struct Resumed {
         remembers: bool,
@@ -372,6 +493,23 @@ mod tests {
         rows_are_independent(&Sum::Before, &test_device());
         incremental(&Resumed { remembers: true }, &test_device());
         carry_is_stored(&Resumed { remembers: true }, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "padded on the left differs by")]
+    fn a_model_that_takes_padding_for_tokens_is_caught() {
+        left_padding_changes_nothing(&Positional { knows_starts: false }, &test_device());
+    }
+
+    #[test]
+    fn a_model_that_counts_from_the_start_of_a_row_keeps_the_law_of_left_padding() {
+        left_padding_changes_nothing(&Positional { knows_starts: true }, &test_device());
+    }
+
+    #[test]
+    #[should_panic(expected = "from the encoding")]
+    fn hidden_states_of_another_model_are_caught() {
+        hidden_states_end_in_the_encoding(&Sum::Before, 50, &test_device());
     }
 
     #[test]

@@ -22,6 +22,20 @@ pub trait TokenEncoder {
     fn d_model(&self) -> usize;
 }
 
+/// An encoder that shows what is between its layers.
+///
+/// Generic over it: whoever compares a model with the same one elsewhere, layer by layer. The law is
+/// [`laws::hidden_states_end_in_the_encoding`](crate::laws::hidden_states_end_in_the_encoding).
+pub trait HiddenStates: TokenEncoder {
+    /// The vectors after the embeddings, and after every layer, as `transformers` counts them: a norm after the last
+    /// layer is part of the last.
+    ///
+    /// # Shapes
+    /// - tokens of `batch`: `[batch_size, seq_length]`
+    /// - output: one more than there are layers, `[batch_size, seq_length, d_model]` each
+    fn hidden_states(&self, batch: &TokenBatch) -> Vec<Tensor<3>>;
+}
+
 /// Scores over a vocabulary from the vectors of a model.
 ///
 /// The head is apart from what makes the vectors because it is the largest product of many models and seldom

@@ -5,7 +5,7 @@
 //! nothing depends on the order of random numbers.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// Where a parameter is and what it looks like.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,21 @@ pub fn with_ids_from_paths<M: Module>(module: M) -> M {
     ids.sort_unstable();
     assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "two parameters have one id");
     module
+}
+
+/// A parameter that is made when it is first asked for. Loading replaces it unmade, and to count it needs no memory.
+pub fn lazy<const D: usize>(
+    shape: [usize; D],
+    device: &Device,
+    values: impl FnOnce() -> Vec<f32> + Send + Sync + 'static,
+) -> Param<Tensor<D>> {
+    let make = move |device: &Device, is_trained: bool| {
+        let values = TensorData::new(values(), shape);
+        device
+            .memory_persistent_allocations(values, |values| Tensor::<D>::from_data(values, device))
+            .set_require_grad(is_trained)
+    };
+    Param::uninitialized(ParamId::new(), make, device.clone(), true, shape.into())
 }
 
 /// The stack of names that a visitor or mapper of modules is at.
@@ -139,6 +154,19 @@ mod tests {
         let paths: Vec<String> = parameters(&network()).into_iter().map(|p| p.path).collect();
         assert_eq!(paths, ["layers.0.weight", "layers.0.bias", "layers.1.weight"]);
         assert_eq!(parameter_count(&network()), 6 + 3 + 6);
+    }
+
+    #[test]
+    fn a_lazy_parameter_is_counted_unmade_and_trained_once_made() {
+        let device = test_device().autodiff();
+        let layer = Layer {
+            weight: lazy([usize::MAX, 1], &device, || panic!("made")),
+            bias: Some(lazy([3], &device, || vec![1.0, 2.0, 3.0])),
+        };
+        assert_eq!(parameters(&layer)[0].shape, [usize::MAX, 1]);
+        let bias = layer.bias.expect("a bias").val();
+        assert!(bias.is_require_grad());
+        assert_eq!(bias.into_data(), TensorData::from([1.0f32, 2.0, 3.0]));
     }
 
     #[test]

@@ -91,10 +91,15 @@ impl Stream {
 
     /// A number of the standard normal distribution (Box and Muller, 1958).
     pub fn normal(self, index: u64) -> f64 {
-        let [a, b, c, d] = self.block(index / 2, Domain::Draw);
+        self.normal_pair(index / 2)[index as usize % 2]
+    }
+
+    /// The numbers of [`normal`](Self::normal) at `2 · pair` and `2 · pair + 1`, which are made together.
+    fn normal_pair(self, pair: u64) -> [f64; 2] {
+        let [a, b, c, d] = self.block(pair, Domain::Draw);
         let radius = (-2.0 * (1.0 - unit(join(a, b))).ln()).sqrt();
-        let angle = std::f64::consts::TAU * unit(join(c, d));
-        if index.is_multiple_of(2) { radius * angle.cos() } else { radius * angle.sin() }
+        let (sine, cosine) = (std::f64::consts::TAU * unit(join(c, d))).sin_cos();
+        [radius * cosine, radius * sine]
     }
 
     /// The numbers of [`uniform`](Self::uniform) at 0, 1, 2, …, several of which are made at once.
@@ -112,7 +117,8 @@ impl Stream {
 
     /// `count` numbers of the normal distribution with mean 0 and the given standard deviation.
     pub fn normals(self, count: usize, deviation: f64) -> Vec<f32> {
-        (0..count as u64).map(|i| (deviation * self.normal(i)) as f32).collect()
+        let pairs = (0..count.div_ceil(2) as u64).flat_map(|pair| self.normal_pair(pair));
+        pairs.take(count).map(|number| (deviation * number) as f32).collect()
     }
 
     /// The numbers `0..count` in random order (Fisher and Yates).

@@ -3,6 +3,11 @@
 //! A model here knows nothing of losses, optimizers, files and tokenizers.
 
 pub mod attention_seq2seq;
+pub mod gpt1;
+pub mod gpt2;
+pub mod gpt3;
+mod gpt_cache;
+pub mod published;
 pub mod recurrent_classifier;
 pub mod recurrent_tagger;
 pub mod rnn_language_model;

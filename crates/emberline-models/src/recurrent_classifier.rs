@@ -113,7 +113,7 @@ impl TaskModel for RecurrentClassifier {
     fn logits(&self, batch: &TokenBatch) -> Tensor<2> {
         let vectors = self.embedding.forward(batch.tokens.clone()); // [batch_size, seq_length, d_embedding]
         let random = |part| batch.dropout.map(|random| random.named(part));
-        let lengths = batch.lengths.as_deref();
+        let lengths = batch.right_padded_lengths();
         let (_, state) = self.recurrent.forward(vectors, None, lengths, random("recurrent"));
         let last = self.recurrent.last_output(&state); // [batch_size, d_output]
         self.head.forward(self.dropout.forward(last, random("head")))

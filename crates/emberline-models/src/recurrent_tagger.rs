@@ -111,7 +111,7 @@ impl TaskModel for RecurrentTagger {
         let vectors = self.embedding.forward(batch.tokens.clone()); // [batch_size, seq_length, d_embedding]
         let random = |part| batch.dropout.map(|random| random.named(part));
         let vectors = self.dropout.forward(vectors, random("embedding"));
-        let lengths = batch.lengths.as_deref();
+        let lengths = batch.right_padded_lengths();
         let (hidden, _) = self.recurrent.forward(vectors, None, lengths, random("recurrent"));
         let hidden = batch.valid(hidden); // [n_tokens, d_output]
         self.head.forward(self.dropout.forward(hidden, random("head")))

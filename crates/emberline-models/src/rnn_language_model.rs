@@ -114,7 +114,7 @@ impl Incremental for RnnLanguageModel {
         cache: Option<Self::Cache>,
     ) -> (Tensor<3>, Self::Cache) {
         let vectors = self.embedding.forward(batch.tokens.clone()); // [batch_size, seq_length, d_embedding]
-        self.recurrent.forward(vectors, cache, batch.lengths.as_deref(), batch.dropout)
+        self.recurrent.forward(vectors, cache, batch.right_padded_lengths(), batch.dropout)
     }
 }
 

@@ -266,7 +266,7 @@ impl EncoderDecoder for Transformer {
         let random = source.dropout.map(|random| random.named("encoder"));
         let embedding = self.source_embedding.as_ref().unwrap_or(&self.embedding);
         let mut hidden = self.embed(embedding, &source.tokens, 0, random);
-        let lengths = source.lengths.as_deref();
+        let lengths = source.right_padded_lengths();
         let visibility = lengths.map(Visibility::lengths).unwrap_or_default();
         for (index, layer) in self.encoder.iter().enumerate() {
             let random = random.map(|random| random.at(index as u64));
@@ -318,6 +318,7 @@ impl Transformer {
         target: &TokenBatch,
         TransformerCache(cache): TransformerCache,
     ) -> (Tensor<3>, Vec<W>, TransformerCache) {
+        target.refuse_left_padding();
         assert_eq!(cache.len(), self.decoder.len(), "a cache for each layer");
         let start = cache.first().map_or(0, |layer| layer.past.length());
         let random = target.dropout.map(|random| random.named("decoder").at(start as u64));

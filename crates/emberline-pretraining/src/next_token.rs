@@ -81,7 +81,8 @@ impl NextTokenBatch {
     fn loss<M: LanguageModel>(&self, model: &M, hidden: Tensor<3>) -> Loss {
         let [batch_size, seq_length, d_model] = hidden.dims();
         assert_eq!(self.targets.dims(), [batch_size, seq_length], "one target for each token");
-        assert!(self.tokens.lengths.is_none(), "the rows of a batch of next tokens are full");
+        let is_full = self.tokens.lengths.is_none() && self.tokens.starts.is_none();
+        assert!(is_full, "the rows of a batch of next tokens are full");
         let n_tokens = batch_size * seq_length;
         let (hidden, targets) =
             (hidden.reshape([n_tokens, d_model]), self.targets.clone().reshape([n_tokens]));

@@ -215,6 +215,7 @@ mod tests {
             let row_of = |batch: &TokenBatch| TokenBatch {
                 tokens: batch.tokens.clone().narrow(0, row, 1),
                 lengths: batch.lengths.as_ref().map(|lengths| vec![lengths[row]]),
+                starts: None,
                 dropout: None,
             };
             let mut greedy = vec![0u32];

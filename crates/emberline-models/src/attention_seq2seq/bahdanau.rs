@@ -77,7 +77,7 @@ impl EncoderDecoder for Bahdanau {
 
     fn encode(&self, source: &TokenBatch) -> BahdanauCache {
         let vectors = embedded(&self.source_embedding, &self.dropout, source, "source_embedding"); // [batch_size, source_length, d_embedding]
-        let lengths = source.lengths.as_deref();
+        let lengths = source.right_padded_lengths();
         let (states, finals) = self.encoder.forward(vectors, None, lengths, None); // [batch_size, source_length, 2 · d_hidden]
         // What was read last from the end is the first token.
         let first = finals.0[0].reverse.hidden.clone();

@@ -87,7 +87,7 @@ impl EncoderDecoder for Luong {
         let fed = self
             .input_feeding
             .then(|| Tensor::zeros([batch_size, 1, d_hidden], (&states.device(), states.dtype())));
-        let lengths = source.lengths.as_deref();
+        let lengths = source.right_padded_lengths();
         LuongCache { memory: self.score.memory(states.clone(), states, lengths), state, fed }
     }
 
@@ -118,7 +118,7 @@ impl Luong {
         let (hidden, attention, cache) = match cache.fed {
             Some(fed) => self.fed(vectors, fed, cache.memory, cache.state, random("decoder")),
             None => {
-                let (lengths, random) = (target.lengths.as_deref(), random("decoder"));
+                let (lengths, random) = (target.right_padded_lengths(), random("decoder"));
                 let (states, state) =
                     self.decoder.forward(vectors, Some(cache.state), lengths, random);
                 let (hidden, weights) = self.attentional(states, &cache.memory);

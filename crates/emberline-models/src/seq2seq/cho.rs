@@ -186,7 +186,7 @@ impl EncoderDecoder for Cho {
     fn encode(&self, source: &TokenBatch) -> ChoCache {
         let random = source.dropout.map(|random| random.named("encoder"));
         let vectors = embedded(&self.source_embedding, &self.dropout, source, "source_embedding"); // [batch_size, source_length, d_embedding]
-        let lengths = source.lengths.as_deref();
+        let lengths = source.right_padded_lengths();
         let (_, state) = self.encoder.forward(vectors, None, lengths, random);
         let context = self.context.forward(self.encoder.last_output(&state)).tanh(); // [batch_size, d_hidden]
         let start = self.start.forward(context.clone()).tanh().chunk(self.decoder.layers.len(), 1);
@@ -203,7 +203,7 @@ impl EncoderDecoder for Cho {
         let at_every_step =
             context.clone().unsqueeze_dim::<3>(1).expand([batch_size, target_length, d_context]);
         let input = Tensor::cat(vec![vectors, at_every_step], 2); // [batch_size, target_length, d_embedding + d_hidden]
-        let lengths = target.lengths.as_deref();
+        let lengths = target.right_padded_lengths();
         let (states, state) =
             self.decoder.forward(input.clone(), Some(state), lengths, random("decoder"));
         let output = maxout(self.output.forward(Tensor::cat(vec![states, input], 2))); // [batch_size, target_length, d_maxout]

@@ -21,6 +21,7 @@ pub(crate) fn embedded(
     batch: &TokenBatch,
     name: &str,
 ) -> Tensor<3> {
+    batch.refuse_left_padding();
     let random = batch.dropout.map(|random| random.named(name));
     dropout.forward(embedding.forward(batch.tokens.clone()), random)
 }
@@ -43,7 +44,7 @@ pub(crate) fn read(
         if index > 0 {
             hidden = layers.dropout.forward(hidden, random.map(|random| random.at(index as u64)));
         }
-        let reading = Reading { lengths: source.lengths.as_deref(), direction };
+        let reading = Reading { lengths: source.right_padded_lengths(), direction };
         let start = RecurrentCell::zero_state(layer, batch_size);
         let (outputs, state) = RecurrentCell::sequence(layer, hidden, start, reading);
         finals.push(state);

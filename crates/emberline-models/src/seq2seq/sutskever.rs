@@ -151,7 +151,7 @@ impl EncoderDecoder for Sutskever {
     fn decode(&self, target: &TokenBatch, cache: Self::Cache) -> (Tensor<3>, Self::Cache) {
         let random = |place| target.dropout.map(|random| random.named(place));
         let vectors = embedded(&self.target_embedding, &self.dropout, target, "target_embedding"); // [batch_size, target_length, d_embedding]
-        let lengths = target.lengths.as_deref();
+        let lengths = target.right_padded_lengths();
         let (hidden, state) =
             self.decoder.forward(vectors, Some(cache), lengths, random("decoder"));
         (self.dropout.forward(hidden, random("head")), state)

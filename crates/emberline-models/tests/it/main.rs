@@ -1,7 +1,9 @@
 //! The models against the torch modules that `tests/fixtures/recurrent_heads.py` writes down.
 
+mod gpt;
 mod transformer;
 mod translators;
+mod values;
 
 use std::path::PathBuf;
 
@@ -32,6 +34,7 @@ fn check<M: Module + TaskModel>(name: &str, model: M, stored_name: &dyn Fn(&str)
     let batch = TokenBatch {
         tokens: Tensor::<2, Int>::from_data(tensor("tokens").clone(), &device),
         lengths: Some(lengths),
+        starts: None,
         dropout: None,
     };
     let (found, expected) = (model.logits(&batch).into_data(), tensor("logits"));

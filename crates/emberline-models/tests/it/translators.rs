@@ -47,7 +47,7 @@ fn check<M: Module + EncoderDecoder>(case: &str, model: M, stored_name: &dyn Fn(
     let tensors: BTreeMap<String, TensorData> = tensors.into_iter().collect();
     let tokens = |name: &str| Tensor::<2, Int>::from_data(tensors[name].clone(), &test_device());
     let lengths = tensors["lengths"].iter::<i64>().map(|length| length as usize).collect();
-    let source = TokenBatch { tokens: tokens("source"), lengths: Some(lengths), dropout: None };
+    let source = TokenBatch { lengths: Some(lengths), ..TokenBatch::new(tokens("source")) };
     let target = TokenBatch::new(tokens("target"));
     for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-5)] {
         let path = ModulePath::default();
