@@ -450,7 +450,7 @@ mod tests {
             &[6],
             &[6],
         ];
-        let shapes = [&[&[9, 6][..], &[11, 6]][..], &layer, &layer].concat();
+        let shapes = [&[&[10, 6][..], &[11, 6]][..], &layer, &layer].concat();
         let named = Gpt1::named_openai_arrays(shapes.into_iter().enumerate().map(array).collect());
         let mut found: Vec<_> =
             named.iter().map(|(name, data)| (name.clone(), data.shape().to_vec())).collect();
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn a_config_is_read_under_either_name_and_written_under_its_own() {
         let text = r#"{"model_type": "openai-gpt", "hidden_size": 6, "num_hidden_layers": 2,
-            "num_attention_heads": 3, "max_position_embeddings": 9, "vocab_size": 11,
+            "num_attention_heads": 3, "max_position_embeddings": 10, "vocab_size": 11,
             "initializer_range": 0.3, "n_special": 0, "architectures": ["OpenAIGPTLMHeadModel"]}"#;
         let read: Gpt1Config = serde_json::from_str(text).unwrap();
         assert_eq!(Gpt1Config { other: config().other, ..read.clone() }, config());

@@ -500,7 +500,7 @@ mod tests {
     #[test]
     fn a_config_is_read_under_either_name_and_written_under_its_own() {
         let text = r#"{"model_type": "gpt2", "hidden_size": 6, "num_hidden_layers": 2,
-            "num_attention_heads": 3, "max_position_embeddings": 9, "vocab_size": 11, "n_inner": null,
+            "num_attention_heads": 3, "max_position_embeddings": 10, "vocab_size": 11, "n_inner": null,
             "initializer_range": 0.3, "n_ctx": 9, "architectures": ["GPT2LMHeadModel"]}"#;
         let read: Gpt2Config = serde_json::from_str(text).unwrap();
         assert_eq!(Gpt2Config { other: config().other, ..read.clone() }, config());
