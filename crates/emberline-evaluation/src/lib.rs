@@ -9,20 +9,26 @@ mod bleu;
 mod bleu_tokenizer;
 mod chrf;
 mod confusion;
+mod continuations;
 mod error;
 mod error_rate;
 mod ngrams;
+mod perplexity;
 mod predict;
 mod scores;
 mod segments;
 mod spans;
+#[cfg(test)]
+mod test_model;
 
 pub use bleu::{Bleu, BleuCounts, BleuScore, BleuSmoothing, MAX_ORDER};
 pub use bleu_tokenizer::BleuTokenizer;
 pub use chrf::{Chrf, ChrfCounts, ChrfScore};
 pub use confusion::ConfusionMatrix;
+pub use continuations::{LastWords, encode_continuation, last_words};
 pub use error::EvaluationError;
 pub use error_rate::ErrorRates;
+pub use perplexity::{TextLikelihood, perplexity, text_likelihoods};
 pub use predict::{predict_rows, predict_tokens};
 pub use scores::Scores;
 pub use spans::{Span, SpanScores, spans};

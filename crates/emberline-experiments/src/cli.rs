@@ -32,9 +32,10 @@ pub enum Verb {
         cargo xtask run --config runs/char-lstm/1/config.toml")]
     Run(RunArguments),
     /// Continue a prompt with a trained model
-    #[command(
-        after_help = "Example: cargo xtask generate runs/char-lstm/1 --prompt \"To be\" --temperature 0.7"
-    )]
+    #[command(after_help = "Examples:\n  \
+        cargo xtask generate runs/char-lstm/1 --prompt \"To be\" --temperature 0.7\n  \
+        cargo xtask generate runs/char-lstm/1 --prompt \"ROMEO:\" --stop JULIET --num-return-sequences 3\n  \
+        cargo xtask generate runs/char-lstm/1 --interactive --scores=2")]
     Generate(GenerateArguments),
     /// Ask a trained model about lines of text
     #[command(
@@ -110,9 +111,18 @@ pub struct GenerateArguments {
     /// The text to continue
     #[arg(long, default_value = "\n")]
     pub prompt: String,
+    /// Continue every line of stdin, the n-th with seed + n - 1, until it ends
+    #[arg(long, conflicts_with = "prompt")]
+    pub interactive: bool,
     /// How many tokens to add
     #[arg(long, value_name = "N", default_value_t = 500, alias = "max_new_tokens")]
     pub max_new_tokens: usize,
+    /// How many tokens to add before one that ends the text
+    #[arg(long, value_name = "N", default_value_t = 0, alias = "min_new_tokens")]
+    pub min_new_tokens: usize,
+    /// End before this text, if the model writes it; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
     /// Divides the scores: below 1 bolder, above 1 wilder, 0 always the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     pub temperature: f64,
@@ -122,13 +132,48 @@ pub struct GenerateArguments {
     /// Draw from the most likely tokens that together have probability P
     #[arg(long, value_name = "P", alias = "top_p")]
     pub top_p: Option<f64>,
+    /// Search for the most likely text with N beams, instead of drawing
+    #[arg(
+        long,
+        value_name = "N",
+        alias = "num_beams",
+        conflicts_with_all = ["temperature", "top_k", "top_p", "stop", "scores"]
+    )]
+    pub num_beams: Option<usize>,
+    /// How many texts to write, each by draws of its own, or the best that the search finds
+    #[arg(long, value_name = "N", default_value_t = 1, alias = "num_return_sequences")]
+    pub num_return_sequences: usize,
+    /// Above 1 makes tokens less likely that are in the text already, below 1 more likely
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 1.0,
+        alias = "repetition_penalty",
+        allow_negative_numbers = true
+    )]
+    pub repetition_penalty: f64,
+    /// Never write N tokens in a row that are in the text already
+    #[arg(long, value_name = "N", alias = "no_repeat_ngram_size")]
+    pub no_repeat_ngram_size: Option<usize>,
+    /// Never write this text; may be repeated
+    #[arg(long, value_name = "TEXT", alias = "bad_words")]
+    pub bad_words: Vec<String>,
+    /// Tell the log-probability of each token, by the model and as drawn, and the K most likely ones
+    #[arg(
+        long,
+        value_name = "K",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0"
+    )]
+    pub scores: Option<usize>,
     /// The seed of the draws
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
     #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
     pub device: DeviceName,
-    /// Print one JSON object when done, instead of the text as it comes
+    /// Print a JSON object for each text when it is done, instead of the text as it comes
     #[arg(long)]
     pub json: bool,
 }
@@ -203,5 +248,35 @@ mod tests {
         let line = ["emberline", "generate", "dir", "--max_new_tokens", "5", "--top_k=3"];
         let Verb::Generate(arguments) = Cli::parse_from(line).verb else { panic!("not generate") };
         assert_eq!((arguments.max_new_tokens, arguments.top_k), (5, Some(3)));
+        let line = "emberline generate dir --num_beams 4 --repetition_penalty 1.2 --no_repeat_ngram_size 3 \
+            --bad_words a --bad_words b --min_new_tokens 2 --num_return_sequences 3";
+        let Verb::Generate(arguments) = Cli::parse_from(line.split_whitespace()).verb else {
+            panic!("not generate")
+        };
+        let GenerateArguments { num_beams, repetition_penalty, no_repeat_ngram_size, .. } =
+            arguments;
+        assert_eq!((num_beams, repetition_penalty), (Some(4), 1.2));
+        assert_eq!((no_repeat_ngram_size, arguments.min_new_tokens), (Some(3), 2));
+        assert_eq!((arguments.bad_words.len(), arguments.num_return_sequences), (2, 3));
+    }
+
+    #[test]
+    fn a_search_does_not_draw() {
+        for drawn in ["--temperature=1", "--top-k=3", "--top-p=0.5", "--stop=x", "--scores"] {
+            let line = ["emberline", "generate", "dir", "--num-beams=2", drawn];
+            assert!(Cli::try_parse_from(line).is_err(), "{drawn}");
+        }
+    }
+
+    #[test]
+    fn scores_may_have_a_number() {
+        let scores = |flags: &[&str]| {
+            let line = [&["emberline", "generate", "dir"], flags].concat();
+            let Verb::Generate(arguments) = Cli::parse_from(line).verb else { panic!() };
+            arguments.scores
+        };
+        assert_eq!(scores(&[]), None);
+        assert_eq!(scores(&["--scores"]), Some(0));
+        assert_eq!(scores(&["--scores=3"]), Some(3));
     }
 }

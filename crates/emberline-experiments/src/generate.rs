@@ -1,15 +1,23 @@
-//! `emberline generate`: a trained model continues a prompt.
+//! `emberline generate`: a trained model continues prompts.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 
-use emberline_generation::{GenerationConfig, GenerationError, Sampling, generate_text};
-use serde_json::json;
+use anyhow::{Context, Result};
+use emberline_generation::{
+    BeamConfig, GenerationConfig, GenerationError, Hypothesis, Pick, Sampling, TextStep, TopP,
+    beam_search_text, generate_text, generate_texts,
+};
+use emberline_text::{TextError, Tokenizer};
+use serde_json::{Value, json};
 
 use crate::cli::GenerateArguments;
 use crate::failure::{Failure, Outcome};
 use crate::model_directory::{self, Loaded};
 use crate::terminal;
+
+/// What stands between the texts of one prompt.
+const SEPARATOR: &str = "\n\n--------\n\n";
 
 /// How to pick at a temperature, of which 0 means the most likely token.
 ///
@@ -22,47 +30,240 @@ pub fn sampling(
 ) -> Result<Sampling, GenerationError> {
     let is_greedy = temperature == 0.0;
     let temperature = if is_greedy { 1.0 } else { temperature };
-    let random = Sampling::Random { temperature, top_k, top_p };
+    let random = Sampling::Random { temperature, top_k, top_p: top_p.map(TopP::Reaching) };
     random.validate()?;
     Ok(if is_greedy { Sampling::Greedy } else { random })
 }
 
-/// Streams the prompt and what follows it to stdout.
+/// Streams each prompt and what follows it to stdout.
 pub fn run(arguments: GenerateArguments) -> Outcome {
-    let sampling = sampling(arguments.temperature, arguments.top_k, arguments.top_p)
-        .map_err(|error| Failure::Usage(error.into()))?;
+    let decoding = Decoding::new(&arguments).map_err(named_as_flag);
+    let mut decoding = decoding.map_err(|error| Failure::Usage(error.into()))?;
     if arguments.prompt.is_empty() {
         return Err(Failure::usage("--prompt is empty: a model goes on from one token at least"));
     }
-    let (max_new_tokens, seed) = (arguments.max_new_tokens, arguments.seed);
-    let config = GenerationConfig { sampling, max_new_tokens, seed, ..GenerationConfig::default() };
-
+    if arguments.bad_words.iter().any(String::is_empty) {
+        return Err(Failure::usage("--bad-words is empty: it would be everywhere"));
+    }
     let directory = model_directory::resolve(&arguments.model)?;
     let loaded = model_directory::load(&directory, &arguments.device.open()?)?;
-    let prompt = &arguments.prompt;
-    if arguments.json {
-        let generated_text =
-            loaded.continue_text(prompt, &config, |_| ControlFlow::Continue(()))?;
-        let line = json!({
-            "prompt": prompt,
-            "generated_text": generated_text,
-            "model": directory,
-            "seed": seed,
-        });
-        return Ok(terminal::result(format_args!("{line}\n"))?);
+    decoding.set_bad_words(&arguments.bad_words, &loaded.tokenizer)?;
+    let writer = Writer {
+        loaded: &loaded,
+        model: directory.display().to_string(),
+        n_alternatives: arguments.scores,
+        json: arguments.json,
+    };
+    if !arguments.interactive {
+        return Ok(writer.answer(&arguments.prompt, &decoding)?);
     }
-    // The prompt is known to be the model's only with the first piece that follows it.
-    let mut before = prompt.as_str();
-    loaded.continue_text(prompt, &config, |piece| {
-        let mut stdout = std::io::stdout().lock();
-        let written = write!(stdout, "{}{piece}", std::mem::take(&mut before));
-        // Who has stopped reading wants no more.
-        match written.and_then(|()| stdout.flush()) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+    if std::io::stdin().is_terminal() {
+        terminal::note("a prompt a line; Ctrl-D ends");
+    }
+    for (line, seed) in std::io::stdin().lines().zip(arguments.seed..) {
+        let prompt = line.context("cannot read stdin")?;
+        decoding.set_seed(seed);
+        // Who has mistyped a prompt has others.
+        if let Err(error) = writer.answer(&prompt, &decoding) {
+            terminal::note(format_args!("error: {error:#}"));
         }
-    })?;
-    Ok(terminal::result(format_args!("{before}\n"))?)
+    }
+    Ok(())
+}
+
+/// A setting out of its range, by the name of its flag where that is another.
+fn named_as_flag(error: GenerationError) -> GenerationError {
+    match error {
+        GenerationError::Setting { setting, value, expected } => {
+            let setting = match setting {
+                "beam_size" => "--num-beams",
+                "n_best" | "n_sequences" => "--num-return-sequences",
+                other => other,
+            };
+            GenerationError::Setting { setting, value, expected }
+        }
+        other => other,
+    }
+}
+
+/// How texts are found.
+enum Decoding {
+    Draw(GenerationConfig),
+    Search(BeamConfig),
+}
+
+impl Decoding {
+    fn new(arguments: &GenerateArguments) -> Result<Self, GenerationError> {
+        let &GenerateArguments {
+            max_new_tokens,
+            min_new_tokens,
+            temperature,
+            top_k,
+            top_p,
+            num_beams,
+            num_return_sequences,
+            repetition_penalty,
+            no_repeat_ngram_size,
+            seed,
+            ..
+        } = arguments;
+        if let Some(beam_size) = num_beams {
+            let config = BeamConfig {
+                beam_size,
+                n_best: num_return_sequences,
+                min_new_tokens,
+                max_new_tokens,
+                max_per_input_token: 0.0,
+                repetition_penalty,
+                no_repeat_ngram_size,
+                ..BeamConfig::default()
+            };
+            return config.validate().map(|()| Self::Search(config));
+        }
+        let config = GenerationConfig {
+            sampling: sampling(temperature, top_k, top_p)?,
+            n_sequences: num_return_sequences,
+            repetition_penalty,
+            no_repeat_ngram_size,
+            min_new_tokens,
+            max_new_tokens,
+            stop_strings: arguments.stop.clone(),
+            seed,
+            ..GenerationConfig::default()
+        };
+        config.validate().map(|()| Self::Draw(config))
+    }
+
+    fn set_seed(&mut self, seed: u64) {
+        if let Self::Draw(config) = self {
+            config.seed = seed;
+        }
+    }
+
+    fn set_bad_words(&mut self, words: &[String], tokenizer: &Tokenizer) -> Result<(), TextError> {
+        let (Self::Draw(GenerationConfig { bad_words, .. })
+        | Self::Search(BeamConfig { bad_words, .. })) = self;
+        for word in words {
+            bad_words.push(tokenizer.encode(word)?);
+            // Within a text a word may be another token, together with the blank before it.
+            bad_words.extend(tokenizer.encode(&format!(" {word}")));
+        }
+        Ok(())
+    }
+}
+
+/// Writes answers to stdout.
+struct Writer<'a> {
+    loaded: &'a Loaded,
+    /// The directory of the model.
+    model: String,
+    /// How many of the most likely tokens to tell with the score of each; `None` for no scores.
+    n_alternatives: Option<usize>,
+    json: bool,
+}
+
+impl Writer<'_> {
+    fn answer(&self, prompt: &str, decoding: &Decoding) -> Result<()> {
+        match decoding {
+            Decoding::Draw(config) => self.draw(prompt, config),
+            Decoding::Search(config) => self.search(prompt, config),
+        }
+    }
+
+    fn draw(&self, prompt: &str, config: &GenerationConfig) -> Result<()> {
+        let is_streamed = !self.json && config.n_sequences == 1;
+        // The prompt is known to be the model's only with the first piece that follows it.
+        let mut before = prompt;
+        let mut scores = vec![Vec::new(); config.n_sequences];
+        let texts = self.loaded.continue_texts(prompt, config, |step| {
+            if let (Some(n), Some(pick)) = (self.n_alternatives, step.pick) {
+                scores[step.row].push(self.score(pick, n));
+            }
+            if !is_streamed || step.piece.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            let mut stdout = std::io::stdout().lock();
+            let written = write!(stdout, "{}{}", std::mem::take(&mut before), step.piece);
+            // Who has stopped reading wants no more.
+            match written.and_then(|()| stdout.flush()) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        let mut out = String::new();
+        for (sequence, (text, scores)) in texts.iter().zip(&scores).enumerate() {
+            if self.json {
+                let mut line = json!({
+                    "prompt": prompt,
+                    "generated_text": text,
+                    "model": self.model,
+                    "seed": config.seed,
+                });
+                if config.n_sequences > 1 {
+                    line["sequence"] = json!(sequence);
+                }
+                if self.n_alternatives.is_some() {
+                    line["scores"] = json!(scores);
+                }
+                out += &format!("{line}\n");
+                continue;
+            }
+            if sequence > 0 {
+                out += SEPARATOR;
+            }
+            match is_streamed {
+                true => out += before,
+                false => out.extend([prompt, text]),
+            }
+            out += "\n";
+            for score in scores {
+                out += &format!("{score}\n");
+            }
+        }
+        Ok(terminal::result(out)?)
+    }
+
+    fn search(&self, prompt: &str, config: &BeamConfig) -> Result<()> {
+        let mut out = String::new();
+        for (rank, (text, hypothesis)) in self.loaded.search(prompt, config)?.iter().enumerate() {
+            if self.json {
+                let line = json!({
+                    "prompt": prompt,
+                    "generated_text": text,
+                    "model": self.model,
+                    "score": hypothesis.score,
+                    "log_probability": hypothesis.log_probability,
+                });
+                out += &format!("{line}\n");
+                continue;
+            }
+            if rank > 0 {
+                out += SEPARATOR;
+            }
+            out.extend([prompt, text, "\n"]);
+        }
+        Ok(terminal::result(out)?)
+    }
+
+    /// The probabilities of a token.
+    fn score(&self, pick: &Pick<'_>, n_alternatives: usize) -> Value {
+        // A token by itself may be a part of a character, of which U+FFFD is shown.
+        let token = |token: u32| self.loaded.tokenizer.decode(&[token]).unwrap_or_default();
+        let mut score = json!({
+            "token": token(pick.token),
+            "id": pick.token,
+            "log_probability": pick.log_probability(),
+            "processed_log_probability": pick.processed_log_probability(),
+        });
+        if n_alternatives > 0 {
+            let likely = pick.most_probable(n_alternatives);
+            let likely = likely.into_iter().map(|(id, log_probability)| {
+                json!({ "token": token(id), "id": id, "log_probability": log_probability })
+            });
+            score["most_probable"] = likely.collect();
+        }
+        score
+    }
 }
 
 impl Loaded {
@@ -77,5 +278,30 @@ impl Loaded {
         on_text: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<String, GenerationError> {
         generate_text(&self.model, &self.tokenizer, prompt, config, &self.device, on_text)
+    }
+
+    /// The same, as often as the config asks for; `on_step` sees each token.
+    ///
+    /// # Errors
+    /// Those of [`generate_texts`].
+    fn continue_texts(
+        &self,
+        prompt: &str,
+        config: &GenerationConfig,
+        on_step: impl FnMut(&TextStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<String>, GenerationError> {
+        generate_texts(&self.model, &self.tokenizer, &[prompt], config, &self.device, on_step)
+    }
+
+    /// The best continuations of a text that are found.
+    ///
+    /// # Errors
+    /// Those of [`beam_search_text`].
+    fn search(
+        &self,
+        prompt: &str,
+        config: &BeamConfig,
+    ) -> Result<Vec<(String, Hypothesis)>, GenerationError> {
+        beam_search_text(&self.model, &self.tokenizer, prompt, config, &self.device)
     }
 }

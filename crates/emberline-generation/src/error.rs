@@ -27,6 +27,36 @@ pub enum GenerationError {
         /// The size of the model's vocabulary.
         vocab_size: usize,
     },
+    /// A continuation leaves no position for a token before it.
+    #[error(
+        "continuation {row} has {n_tokens} tokens: expected at most {max_positions}, the positions of the model"
+    )]
+    TooLong {
+        /// The index of the continuation.
+        row: usize,
+        /// The number of its tokens.
+        n_tokens: usize,
+        /// How many tokens the model can read.
+        max_positions: usize,
+    },
+    /// A bad word has no token, or one that the model does not know.
+    #[error(
+        "bad word {index} is {word:?}: expected at least one token, and only tokens below {vocab_size}"
+    )]
+    BadWord {
+        /// The index of the bad word.
+        index: usize,
+        /// Its tokens.
+        word: Vec<u32>,
+        /// The size of the model's vocabulary.
+        vocab_size: usize,
+    },
+    /// A stop string is in every text.
+    #[error("a stop string is empty: expected at least one character")]
+    EmptyStopString,
+    /// Rows of tokens are to end with a text.
+    #[error("stop strings end texts, but tokens without a tokenizer are none")]
+    StopStringsOfTokens,
     /// A setting is outside of its range.
     #[error("{setting} is {value}: expected {expected}")]
     Setting {
@@ -42,7 +72,7 @@ pub enum GenerationError {
         "the scores for token {position} of row {row} are not numbers: the weights may be damaged"
     )]
     NotANumber {
-        /// The index of the prompt or source.
+        /// The index of the row: of the prompt or source, where each has one.
         row: usize,
         /// The index of the token among the new ones.
         position: usize,

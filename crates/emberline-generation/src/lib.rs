@@ -13,7 +13,12 @@ mod engine;
 mod error;
 mod input;
 mod likelihood;
+mod ngrams;
+mod pick;
+mod restrictions;
+mod rolling;
 mod sampling;
+mod stop_strings;
 #[cfg(test)]
 mod test_model;
 mod text;
@@ -21,8 +26,12 @@ mod text;
 pub use beam::{
     BeamConfig, BeamScoring, EarlyStopping, Hypothesis, beam_search, beam_search_target,
 };
-pub use engine::{GenerationConfig, generate, generate_target};
+pub use engine::{GenerationConfig, generate, generate_target, generate_with_scores};
 pub use error::GenerationError;
-pub use likelihood::{log_probabilities, target_log_probabilities};
-pub use sampling::Sampling;
-pub use text::generate_text;
+pub use likelihood::{
+    Likelihood, LogLikelihood, likelihoods, log_probabilities, target_log_probabilities,
+};
+pub use pick::Pick;
+pub use rolling::{Window, rolling_log_likelihoods};
+pub use sampling::{Sampling, TopP};
+pub use text::{TextStep, beam_search_text, generate_text, generate_texts};

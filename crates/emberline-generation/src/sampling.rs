@@ -20,10 +20,20 @@ pub enum Sampling {
         /// Keeps the tokens whose score is not below the `top_k`-th highest, so all of those that tie.
         #[serde(default)]
         top_k: Option<usize>,
-        /// Keeps the fewest of the most probable tokens that have this probability together.
+        /// Keeps the most probable tokens that have a probability together.
         #[serde(default)]
-        top_p: Option<f64>,
+        top_p: Option<TopP>,
     },
+}
+
+/// Which of the most probable tokens have a probability together: the token that crosses it is kept, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopP {
+    /// The fewest tokens that reach it: the nucleus of Holtzman et al. 2020, and of Hugging Face's `transformers`.
+    Reaching(f64),
+    /// As many as stay within it, but one at least, and all that tie with the last: what OpenAI's code for GPT-2 keeps.
+    Within(f64),
 }
 
 fn unchanged() -> f64 {
@@ -40,34 +50,40 @@ impl Sampling {
         let finite_above_0 = temperature > 0.0 && temperature.is_finite();
         check(finite_above_0, "temperature", temperature, "a number above 0")?;
         check(top_k != Some(0), "top_k", 0.0, "at least 1")?;
-        let p = top_p.unwrap_or(1.0);
+        let Some(TopP::Reaching(p) | TopP::Within(p)) = top_p else { return Ok(()) };
         check(p > 0.0 && p <= 1.0, "top_p", p, "above 0 and at most 1")
     }
 
     /// The token for a number in `[0, 1)`; `None` if a score is not a number or infinite, or all
     /// tokens are ruled out by a score of -∞.
     pub(crate) fn pick(&self, scores: &[f32], uniform: f64) -> Option<u32> {
-        let (best, highest) = highest(scores)?;
-        match *self {
-            Self::Greedy => Some(best),
-            Self::Random { temperature, top_k, top_p } => {
-                let weight =
-                    |score: f32| ((f64::from(score) - f64::from(highest)) / temperature).exp();
-                let least = kth_highest(scores, top_k);
-                let kept = scores.iter().zip(0..).filter(|(score, _)| **score >= least);
-                let mut candidates: Vec<(u32, f64)> =
-                    kept.map(|(score, token)| (token, weight(*score))).collect();
-                if let Some(p) = top_p {
-                    keep_most_probable(&mut candidates, p);
-                }
-                draw(&candidates, uniform)
-            }
+        match self {
+            Self::Greedy => highest(scores).map(|(best, _)| best),
+            Self::Random { .. } => draw(&self.candidates(scores)?, uniform),
         }
+    }
+
+    /// The tokens that may be picked with their weights, of which the highest is 1; `None` if a score is not a number or
+    /// infinite, or all tokens are ruled out.
+    pub(crate) fn candidates(&self, scores: &[f32]) -> Option<Vec<(u32, f64)>> {
+        let (_, highest) = highest(scores)?;
+        let (temperature, top_k, top_p) = match *self {
+            Self::Greedy => (1.0, None, None),
+            Self::Random { temperature, top_k, top_p } => (temperature, top_k, top_p),
+        };
+        let weight = |score: f32| ((f64::from(score) - f64::from(highest)) / temperature).exp();
+        let least = kth_highest(scores, top_k);
+        let kept = (0..).zip(scores).filter(|(_, score)| **score >= least);
+        let candidates = kept.map(|(token, score)| (token, weight(*score))).collect();
+        Some(match top_p {
+            Some(top_p) => most_probable(candidates, top_p),
+            None => candidates,
+        })
     }
 }
 
 /// The first of the highest scores; `None` if a score is no number or +∞, or all are -∞.
-fn highest(scores: &[f32]) -> Option<(u32, f32)> {
+pub(crate) fn highest(scores: &[f32]) -> Option<(u32, f32)> {
     if scores.iter().any(|score| score.is_nan()) {
         return None;
     }
@@ -86,18 +102,40 @@ fn kth_highest(scores: &[f32], k: Option<usize>) -> f32 {
     }
 }
 
-/// Keeps a candidate as long as those more probable do not reach `p` of the whole.
-fn keep_most_probable(candidates: &mut Vec<(u32, f64)>, p: f64) {
-    candidates.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let enough = p * total(candidates);
-    let mut before = 0.0;
-    let kept = candidates.iter().take_while(|(_, weight)| {
-        let keep = before < enough;
-        before += weight;
-        keep
-    });
-    let n_kept = kept.count();
-    candidates.truncate(n_kept);
+/// The most probable of the candidates, best first.
+fn most_probable(mut candidates: Vec<(u32, f64)>, top_p: TopP) -> Vec<(u32, f64)> {
+    let whole = total(&candidates);
+    let is_kept = |before: f64, weight: f64| match top_p {
+        TopP::Reaching(p) => before < p * whole,
+        TopP::Within(p) => before + weight <= p * whole,
+    };
+    let by_weight = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let (mut n_kept, mut before) = (0, 0.0);
+    // A few are enough as a rule: the order of the others does not matter.
+    let mut n_sorted = 0;
+    while n_kept == n_sorted && n_sorted < candidates.len() {
+        let rest = &mut candidates[n_sorted..];
+        let n_more = rest.len().min(64.max(7 * n_sorted));
+        if n_more < rest.len() {
+            rest.select_nth_unstable_by(n_more, by_weight);
+        }
+        let next = &mut rest[..n_more];
+        next.sort_unstable_by(by_weight);
+        n_sorted += n_more;
+        n_kept += next
+            .iter()
+            .take_while(|(_, weight)| {
+                let is_kept = is_kept(before, *weight);
+                before += weight;
+                is_kept
+            })
+            .count();
+    }
+    let others = candidates.split_off(n_kept.max(1));
+    if let (TopP::Within(_), Some(&(_, last))) = (top_p, candidates.last()) {
+        candidates.extend(others.into_iter().filter(|(_, weight)| *weight == last));
+    }
+    candidates
 }
 
 /// The candidate in whose part of the whole the number lies.
@@ -113,7 +151,7 @@ fn draw(candidates: &[(u32, f64)], uniform: f64) -> Option<u32> {
     hit.or(candidates.iter().rfind(|(_, weight)| *weight > 0.0)).map(|(token, _)| *token)
 }
 
-fn total(candidates: &[(u32, f64)]) -> f64 {
+pub(crate) fn total(candidates: &[(u32, f64)]) -> f64 {
     candidates.iter().map(|(_, weight)| weight).sum()
 }
 
@@ -130,7 +168,7 @@ mod tests {
     }
 
     fn top_p(p: f64) -> Sampling {
-        Sampling::Random { temperature: 1.0, top_k: None, top_p: Some(p) }
+        Sampling::Random { temperature: 1.0, top_k: None, top_p: Some(TopP::Reaching(p)) }
     }
 
     fn scores(probabilities: &[f32]) -> Vec<f32> {
@@ -214,10 +252,41 @@ mod tests {
     }
 
     #[test]
+    fn the_top_p_of_openai_leaves_out_the_token_that_crosses_it_but_none_that_ties() {
+        let within = |p, probabilities: &[f32]| {
+            let top_p = Some(TopP::Within(p));
+            support(Sampling::Random { temperature: 1.0, top_k: None, top_p }, probabilities)
+        };
+        let probabilities = [0.125, 0.5, 0.25, 0.125];
+        assert_eq!(within(1e-9, &probabilities), [1]);
+        assert_eq!(within(0.74, &probabilities), [1]);
+        assert_eq!(within(0.76, &probabilities), [1, 2]);
+        assert_eq!(within(0.88, &probabilities), [0, 1, 2, 3]);
+        assert_eq!(within(0.3, &[0.25; 4]), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_most_probable_of_a_large_vocabulary_are_those_of_sorting_it() {
+        let weights: Vec<f64> = (0..5000).map(|index| Stream::new(4).uniform(index)).collect();
+        let candidates: Vec<(u32, f64)> = (0..).zip(weights).collect();
+        let mut sorted = candidates.clone();
+        sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for p in [0.001, 0.02, 0.2, 0.6, 0.999] {
+            let found = most_probable(candidates.clone(), TopP::Reaching(p));
+            assert_eq!(found, sorted[..found.len()]);
+            let (reached, last) = (total(&found), found[found.len() - 1].1);
+            assert!(reached >= p * total(&candidates) && reached - last < p * total(&candidates));
+            let within = most_probable(candidates.clone(), TopP::Within(p));
+            assert_eq!(within, sorted[..found.len() - 1]);
+        }
+    }
+
+    #[test]
     fn top_p_counts_what_top_k_left() {
         // The first has 0.4 of the whole, but 4/7 of the two that are kept.
         let probabilities = [0.4, 0.3, 0.2, 0.1];
-        let both = Sampling::Random { temperature: 1.0, top_k: Some(2), top_p: Some(0.55) };
+        let top_p_of_two = Some(TopP::Reaching(0.55));
+        let both = Sampling::Random { temperature: 1.0, top_k: Some(2), top_p: top_p_of_two };
         assert_eq!(support(top_p(0.55), &probabilities), [0, 1]);
         assert_eq!(support(both, &probabilities), [0]);
     }
@@ -242,7 +311,8 @@ mod tests {
 
     #[test]
     fn settings_outside_of_their_range_are_named() {
-        let complaint = |temperature, top_k, top_p| {
+        let complaint = |temperature, top_k, top_p: Option<f64>| {
+            let top_p = top_p.map(TopP::Reaching);
             Sampling::Random { temperature, top_k, top_p }.validate().unwrap_err().to_string()
         };
         assert_eq!(complaint(0.0, None, None), "temperature is 0: expected a number above 0");

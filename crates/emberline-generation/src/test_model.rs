@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use emberline_core::{
     Cache, Causal, EncoderDecoder, HeadWeights, Incremental, Stream, TokenBatch, TokenEncoder,
     VocabularyHead,
@@ -229,6 +229,60 @@ impl Incremental for Reencoding<'_> {
         let all: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         let hidden = self.encode(&TokenBatch::from_rows(&all, &device));
         (hidden.narrow(1, all[0].len() - seq_length, seq_length), Read(rows))
+    }
+}
+
+/// A causal model that says a text by heart, whatever it reads.
+pub struct Recital {
+    /// The token at each position.
+    text: Vec<u32>,
+}
+
+impl Recital {
+    /// What follows `prompt` is `text`, and then token 0.
+    pub fn new(prompt: &[u32], text: &[u32]) -> Self {
+        Self { text: [&prompt[1..], text].concat() }
+    }
+}
+
+/// The number of tokens before, of every row.
+#[derive(Clone)]
+pub struct Places(usize);
+
+impl Cache for Places {
+    fn select_rows(self, _rows: &[usize]) -> Self {
+        self
+    }
+}
+
+impl TokenEncoder for Recital {
+    fn encode(&self, batch: &TokenBatch) -> Tensor<3> {
+        self.encode_from(batch, None).0
+    }
+
+    fn d_model(&self) -> usize {
+        256
+    }
+}
+
+impl VocabularyHead for Recital {
+    fn head_weights(&self) -> HeadWeights {
+        HeadWeights::own(Tensor::eye(256, &emberline_backend::test_device()), None)
+    }
+}
+
+impl Causal for Recital {}
+
+impl Incremental for Recital {
+    type Cache = Places;
+
+    fn encode_from(&self, batch: &TokenBatch, cache: Option<Places>) -> (Tensor<3>, Places) {
+        let ([batch_size, seq_length], Places(before)) = (batch.dims(), cache.unwrap_or(Places(0)));
+        let token = |place: usize| self.text.get(place).map_or(0, |token| *token as i32);
+        let tokens: Vec<i32> = (before..before + seq_length).map(token).collect();
+        let tokens = Tensor::<1, Int>::from_data(&tokens[..], &batch.tokens.device());
+        let vectors = tokens.one_hot::<2>(256).float().reshape([1, seq_length, 256]);
+        (vectors.expand([batch_size, seq_length, 256]), Places(before + seq_length))
     }
 }
 

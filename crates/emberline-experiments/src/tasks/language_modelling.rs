@@ -248,6 +248,7 @@ impl PreparedLanguageModel {
         let generation = GenerationConfig {
             sampling: generate::sampling(config.samples.temperature, None, None)?,
             max_new_tokens: config.samples.max_new_tokens,
+            stop_strings: config.samples.stop.iter().cloned().collect(),
             seed: config.training.seed,
             ..GenerationConfig::default()
         };
@@ -257,16 +258,7 @@ impl PreparedLanguageModel {
                 text += "\n\n--------\n\n";
             }
             text += prompt.trim_start_matches('\n');
-            let stop = config.samples.stop.as_deref();
-            let mut written = String::new();
-            loaded.continue_text(prompt, &generation, |piece| {
-                written += piece;
-                match stop {
-                    Some(stop) if written.ends_with(stop) => ControlFlow::Break(()),
-                    _ => ControlFlow::Continue(()),
-                }
-            })?;
-            text += stop.and_then(|stop| written.strip_suffix(stop)).unwrap_or(&written);
+            text += &loaded.continue_text(prompt, &generation, |_| ControlFlow::Continue(()))?;
         }
         Ok(text + "\n")
     }

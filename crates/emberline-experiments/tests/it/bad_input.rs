@@ -6,7 +6,7 @@ use crate::program::{Finished, Folder, finish};
 
 /// Ends with this code and a message with each of these words in it.
 #[track_caller]
-fn refused(mut command: Command, code: i32, words: &[&str]) -> Finished {
+pub fn refused(mut command: Command, code: i32, words: &[&str]) -> Finished {
     let finished = finish(&mut command);
     assert_eq!(finished.code, Some(code), "{}", finished.stderr);
     for word in words {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::GenerationError;
 use crate::input::{self, check, check_at_least_1};
+use crate::restrictions::Restrictions;
 
 /// How to search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct BeamConfig {
     pub scoring: BeamScoring,
     /// When a row is done before its maximum length.
     pub early_stopping: EarlyStopping,
+    /// Multiplies the log-probability of a token that has been in the prompt or start token and what follows it: above 1
+    /// against repetition, 1 for none. The log-probability of a hypothesis is then not that of the model.
+    pub repetition_penalty: f64,
     /// How many tokens come before a stop token at least.
     pub min_new_tokens: usize,
     /// How many tokens a hypothesis gets at most, a stop token among them.
@@ -26,6 +30,8 @@ pub struct BeamConfig {
     pub max_per_input_token: f64,
     /// No sequence of so many tokens comes twice, in the prompt or start token and what follows it.
     pub no_repeat_ngram_size: Option<usize>,
+    /// Sequences of tokens that do not come, not even begun in the prompt. A stop token alone is not one.
+    pub bad_words: Vec<Vec<u32>>,
     /// Tokens that complete a hypothesis; they are not part of it.
     pub stop_tokens: Vec<u32>,
     /// How many rows are searched at a time at most, each with its beams.
@@ -40,10 +46,12 @@ impl Default for BeamConfig {
             n_best: 1,
             scoring: BeamScoring::default(),
             early_stopping: EarlyStopping::default(),
+            repetition_penalty: 1.0,
             min_new_tokens: 0,
             max_new_tokens: 50,
             max_per_input_token: 1.0,
             no_repeat_ngram_size: None,
+            bad_words: Vec::new(),
             stop_tokens: Vec::new(),
             batch_size: 32,
         }
@@ -62,12 +70,19 @@ impl BeamConfig {
         check(self.n_best <= self.beam_size, "n_best", n_best, "at most beam_size")?;
         self.scoring.validate()?;
         check_at_least_1("max_new_tokens", self.max_new_tokens)?;
-        let min_holds = self.min_new_tokens <= self.max_new_tokens;
-        let min = self.min_new_tokens as f64;
-        check(min_holds, "min_new_tokens", min, "at most max_new_tokens")?;
+        self.restrictions().validate(self.max_new_tokens)?;
         input::check_per_input_token(self.max_per_input_token)?;
-        check_at_least_1("no_repeat_ngram_size", self.no_repeat_ngram_size.unwrap_or(1))?;
         check_at_least_1("batch_size", self.batch_size)
+    }
+
+    pub(super) fn restrictions(&self) -> Restrictions<'_> {
+        Restrictions {
+            repetition_penalty: self.repetition_penalty,
+            no_repeat_ngram_size: self.no_repeat_ngram_size,
+            bad_words: &self.bad_words,
+            min_new_tokens: self.min_new_tokens,
+            stop_tokens: &self.stop_tokens,
+        }
     }
 
     pub(super) fn limit(&self, input: &[u32]) -> usize {

@@ -3,12 +3,11 @@
 //! The search is that of Hugging Face's `transformers`: in each step, of all continuations of a row's beams, those that
 //! stop and are among the best `beam_size` are complete, and the best `beam_size` that do not stop go on, all by their
 //! log-probability; at the maximum length the best `beam_size` are complete as they are. Scores compare only complete
-//! hypotheses. What may not come, before the minimum length or in a repeated n-gram, is ruled out without changing the
-//! probability of anything else.
+//! hypotheses. What may not come, before the minimum length, in a repeated n-gram or in a bad word, is ruled out without
+//! changing the probability of anything else.
 
 mod candidates;
 mod config;
-mod ngrams;
 mod sentence;
 #[cfg(test)]
 mod tests;
@@ -31,8 +30,8 @@ use crate::input;
 /// Prompts of one length share a batch. No prompt's result depends on another's, but for rounding.
 ///
 /// # Errors
-/// [`EmptyPrompt`](GenerationError::EmptyPrompt), [`UnknownToken`](GenerationError::UnknownToken) and
-/// [`Setting`](GenerationError::Setting) before anything is searched;
+/// [`EmptyPrompt`](GenerationError::EmptyPrompt), [`UnknownToken`](GenerationError::UnknownToken),
+/// [`BadWord`](GenerationError::BadWord) and [`Setting`](GenerationError::Setting) before anything is searched;
 /// [`NoAttention`](GenerationError::NoAttention) with a coverage penalty;
 /// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
 pub fn beam_search<M: Incremental + Sync>(
@@ -43,6 +42,7 @@ pub fn beam_search<M: Incremental + Sync>(
 ) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
     config.validate()?;
     input::check_prompts(prompts, model.vocab_size())?;
+    config.restrictions().check_bad_words(model.vocab_size())?;
     let batches = batches_of_one_length(prompts, config.batch_size);
     let found = each_batch(batches, device, |rows| {
         let sentence = |row: usize| Sentence::new(row, prompts[row], 0, config.limit(prompts[row]));
@@ -58,8 +58,8 @@ pub fn beam_search<M: Incremental + Sync>(
 /// Sources of similar length share a batch. No source's result depends on another's, but for rounding.
 ///
 /// # Errors
-/// [`EmptySource`](GenerationError::EmptySource) and [`Setting`](GenerationError::Setting) before anything is
-/// searched; [`NoAttention`](GenerationError::NoAttention) with a coverage penalty and a model without attention;
+/// [`EmptySource`](GenerationError::EmptySource), [`BadWord`](GenerationError::BadWord) and
+/// [`Setting`](GenerationError::Setting) before anything is searched; [`NoAttention`](GenerationError::NoAttention) with a coverage penalty and a model without attention;
 /// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
 pub fn beam_search_target<M: EncoderDecoder + Sync>(
     model: &M,
@@ -70,6 +70,7 @@ pub fn beam_search_target<M: EncoderDecoder + Sync>(
 ) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
     config.validate()?;
     input::check_sources(sources, start_token, model.vocab_size())?;
+    config.restrictions().check_bad_words(model.vocab_size())?;
     let batches = batches_by_length(sources, config.batch_size);
     let found = each_batch(batches, device, |rows| {
         let batch: Vec<&[u32]> = rows.iter().map(|row| sources[*row]).collect();

@@ -4,7 +4,6 @@ use std::mem;
 
 use super::candidates::{Candidate, Candidates};
 use super::config::{BeamConfig, EarlyStopping};
-use super::ngrams;
 use crate::error::GenerationError;
 
 /// A complete hypothesis.
@@ -12,7 +11,7 @@ use crate::error::GenerationError;
 pub struct Hypothesis {
     /// The new tokens, without a stop token.
     pub tokens: Vec<u32>,
-    /// Σ log p of the tokens, and of the stop token if there is one.
+    /// Σ log p of the tokens, and of the stop token if there is one; with a repetition penalty, of what it makes of them.
     pub log_probability: f64,
     /// What [`BeamScoring`](crate::BeamScoring) makes of it.
     pub score: f64,
@@ -75,18 +74,8 @@ impl Sentence {
             if !total.is_finite() {
                 return Err(GenerationError::NotANumber { row: self.index, position });
             }
-            // What may not come is ruled out after the softmax: it takes no probability from others to give it to them.
-            let mut rule_out = |token: u32| {
-                if let Some(score) = scores.get_mut(token as usize) {
-                    *score = f32::NEG_INFINITY;
-                }
-            };
-            if position < config.min_new_tokens {
-                config.stop_tokens.iter().for_each(|token| rule_out(*token));
-            }
-            if let Some(size) = config.no_repeat_ngram_size {
-                ngrams::repeating(&beam.tokens, size).for_each(rule_out);
-            }
+            // After the softmax: what is ruled out gives its probability to no other.
+            config.restrictions().apply(scores, total, &beam.tokens, position);
             candidates.consider(place, beam.log_probability - f64::from(total), scores);
         }
         Ok(())

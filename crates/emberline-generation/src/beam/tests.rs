@@ -382,6 +382,8 @@ fn the_hypotheses_are_those_of_transformers() {
         no_repeat_ngram_size: usize,
         min_new_tokens: usize,
         max_new_tokens: usize,
+        repetition_penalty: f64,
+        bad_words: Vec<Vec<u32>>,
         found: Vec<Vec<Found>>,
     }
     #[derive(Deserialize)]
@@ -408,6 +410,8 @@ fn the_hypotheses_are_those_of_transformers() {
             min_new_tokens,
             max_new_tokens,
             no_repeat_ngram_size: (ngram_size > 0).then_some(ngram_size),
+            repetition_penalty: case.repetition_penalty,
+            bad_words: case.bad_words,
             ..config(4)
         };
         let found = beam_search(&model, &prompts, &config, &test_device()).unwrap();

@@ -1,7 +1,7 @@
 //! Sequences of tokens that would come a second time.
 
 /// The tokens after which the last `size` tokens would be a sequence that has been, each once or more often.
-pub(super) fn repeating(tokens: &[u32], size: usize) -> impl Iterator<Item = u32> {
+pub(crate) fn repeating(tokens: &[u32], size: usize) -> impl Iterator<Item = u32> {
     let n_last = tokens.len().min(size - 1);
     let last = &tokens[tokens.len() - n_last..];
     let repeats = move |ngram: &&[u32]| &ngram[..size - 1] == last;
