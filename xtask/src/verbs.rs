@@ -53,6 +53,20 @@ pub const VERBS: &[Verb] = &[
         action: Action::Program,
     },
     Verb {
+        name: "activations",
+        summary: "what every layer of a model makes of some tokens, as a safetensors file",
+        usage: "<model dir> --tokens IDS… --output FILE",
+        example: "cargo xtask activations gpt2 --tokens 15496,995 --output states.safetensors",
+        action: Action::Program,
+    },
+    Verb {
+        name: "plan",
+        summary: "what a model takes before there is one: parameters, memory, work, time",
+        usage: "<preset, config.json or model dir> [--batch-size N] [--seq-length N] [--tokens N] [--json] …",
+        example: "cargo xtask plan gpt3-175b --tokens 300e9 --devices 1000 --tflops 30",
+        action: Action::Program,
+    },
+    Verb {
         name: "report",
         summary: "one self-contained report.html of one run, or of several compared",
         usage: "<run dir>… [--output FILE]",

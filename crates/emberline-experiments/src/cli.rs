@@ -43,6 +43,16 @@ pub enum Verb {
         after_help = "Example: cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\""
     )]
     Predict(PredictTask),
+    /// What every layer of a model makes of some tokens, as a safetensors file
+    #[command(
+        after_help = "Example: cargo xtask activations gpt2 --tokens 15496,995 --output states.safetensors"
+    )]
+    Activations(ActivationsArguments),
+    /// What a model takes before there is one: parameters, memory, work, time
+    #[command(after_help = "Examples:\n  \
+        cargo xtask plan gpt2 --batch-size 4 --seq-length 128\n  \
+        cargo xtask plan gpt3-175b --tokens 300e9 --devices 1000 --tflops 30")]
+    Plan(PlanArguments),
     /// One self-contained report.html of one run, or of several compared
     #[command(
         after_help = "Example: cargo xtask report runs/char-rnn/1 runs/char-gru/1 runs/char-lstm/1 --output cells.html"
@@ -199,6 +209,48 @@ pub struct PredictTranslationArguments {
     #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
     pub device: DeviceName,
     /// Print a JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ActivationsArguments {
+    /// A model directory, which needs no tokenizer
+    pub model: PathBuf,
+    /// A row of token ids, with commas between them; may be repeated, shorter rows are padded on the right
+    #[arg(long, value_name = "IDS", required_unless_present = "text")]
+    pub tokens: Vec<String>,
+    /// A text instead, which takes the tokenizer of the directory
+    #[arg(long, conflicts_with = "tokens")]
+    pub text: Option<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
+    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
+    pub device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// A preset (openai-gpt, gpt2, gpt2-xl, gpt3-175b, …), a config.json, or a directory with one
+    pub model: String,
+    /// The rows of an update
+    #[arg(long, value_name = "N", default_value_t = 1, alias = "batch_size")]
+    pub batch_size: u64,
+    /// The tokens of a row [default: the positions of the model]
+    #[arg(long, value_name = "N", alias = "seq_length")]
+    pub seq_length: Option<u64>,
+    /// The tokens to train on, for the days that it takes
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<f64>,
+    /// How many devices train
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub devices: u32,
+    /// What each of them does in a second, in 10^12 floating point operations
+    #[arg(long, value_name = "N", default_value_t = 0.1)]
+    pub tflops: f64,
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

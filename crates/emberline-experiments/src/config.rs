@@ -13,6 +13,7 @@ use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
 use crate::tasks::Prepared;
 use crate::tasks::classification::{self, ClassificationConfig};
+use crate::tasks::gpt::{self, GptConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
 use crate::tasks::long_range::{self, LongRangeConfig};
 use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
@@ -22,13 +23,14 @@ use crate::tasks::translation::{self, TranslationConfig};
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 6] = [
+const TASKS: [&str; 7] = [
     "language_modelling",
     "classification",
     "tagging",
     "memory_horizon",
     "translation",
     "long_range",
+    "gpt",
 ];
 
 /// A run of any kind; in files the key `task` tells which.
@@ -48,6 +50,8 @@ pub enum RunConfig {
     Translation(TranslationConfig),
     /// Token mixers against distances and lengths.
     LongRange(LongRangeConfig),
+    /// A text is continued by a GPT.
+    Gpt(GptConfig),
 }
 
 impl RunConfig {
@@ -81,6 +85,7 @@ impl RunConfig {
             Some("memory_horizon") => from_table(table).map(Self::MemoryHorizon),
             Some("translation") => from_table(table).map(Self::Translation),
             Some("long_range") => from_table(table).map(Self::LongRange),
+            Some("gpt") => from_table(table).map(Self::Gpt),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -95,6 +100,7 @@ impl RunConfig {
             Self::MemoryHorizon(_) => TASKS[3],
             Self::Translation(_) => TASKS[4],
             Self::LongRange(_) => TASKS[5],
+            Self::Gpt(_) => TASKS[6],
         }
     }
 
@@ -106,7 +112,8 @@ impl RunConfig {
             | Self::Tagging(TaggingConfig { experiment, .. })
             | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. })
             | Self::Translation(TranslationConfig { experiment, .. })
-            | Self::LongRange(LongRangeConfig { experiment, .. }) => experiment,
+            | Self::LongRange(LongRangeConfig { experiment, .. })
+            | Self::Gpt(GptConfig { experiment, .. }) => experiment,
         }
     }
 
@@ -118,7 +125,8 @@ impl RunConfig {
             | Self::Tagging(TaggingConfig { device, .. })
             | Self::MemoryHorizon(MemoryHorizonConfig { device, .. })
             | Self::Translation(TranslationConfig { device, .. })
-            | Self::LongRange(LongRangeConfig { device, .. }) => *device,
+            | Self::LongRange(LongRangeConfig { device, .. })
+            | Self::Gpt(GptConfig { device, .. }) => *device,
         }
     }
 
@@ -130,7 +138,8 @@ impl RunConfig {
             | Self::Tagging(TaggingConfig { training, .. })
             | Self::MemoryHorizon(MemoryHorizonConfig { training, .. })
             | Self::Translation(TranslationConfig { training, .. })
-            | Self::LongRange(LongRangeConfig { training, .. }) => training,
+            | Self::LongRange(LongRangeConfig { training, .. })
+            | Self::Gpt(GptConfig { training, .. }) => training,
         }
     }
 
@@ -142,6 +151,7 @@ impl RunConfig {
             Self::Tagging(config) => config.data.sha256.as_deref(),
             Self::MemoryHorizon(_) | Self::LongRange(_) => None,
             Self::Translation(config) => config.data.sha256(),
+            Self::Gpt(config) => config.data.sha256.as_deref(),
         }
     }
 
@@ -168,6 +178,7 @@ impl RunConfig {
             Self::MemoryHorizon(config) => config.validate(),
             Self::Translation(config) => config.validate(),
             Self::LongRange(config) => config.validate(),
+            Self::Gpt(config) => config.validate(),
         }
     }
 
@@ -183,6 +194,7 @@ impl RunConfig {
             Self::MemoryHorizon(config) => memory_horizon::prepare(config),
             Self::Translation(config) => translation::prepare(config),
             Self::LongRange(config) => long_range::prepare(config),
+            Self::Gpt(config) => gpt::prepare(config),
         }
     }
 }

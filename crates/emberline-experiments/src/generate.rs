@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use emberline_generation::{
     BeamConfig, GenerationConfig, GenerationError, Hypothesis, Pick, Sampling, TextStep, TopP,
     beam_search_text, generate_text, generate_texts,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::GenerateArguments;
 use crate::failure::{Failure, Outcome};
-use crate::model_directory::{self, Loaded};
+use crate::model_directory::{self, Loaded, with_model};
 use crate::terminal;
 
 /// What stands between the texts of one prompt.
@@ -276,8 +276,11 @@ impl Loaded {
         prompt: &str,
         config: &GenerationConfig,
         on_text: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<String, GenerationError> {
-        generate_text(&self.model, &self.tokenizer, prompt, config, &self.device, on_text)
+    ) -> Result<String> {
+        let config = self.draws(prompt, config)?;
+        let Self { model, tokenizer, device, .. } = self;
+        let text = with_model!(model, model => generate_text(model, tokenizer, prompt, &config, device, on_text));
+        Ok(text?)
     }
 
     /// The same, as often as the config asks for; `on_step` sees each token.
@@ -289,19 +292,46 @@ impl Loaded {
         prompt: &str,
         config: &GenerationConfig,
         on_step: impl FnMut(&TextStep<'_>) -> ControlFlow<()>,
-    ) -> Result<Vec<String>, GenerationError> {
-        generate_texts(&self.model, &self.tokenizer, &[prompt], config, &self.device, on_step)
+    ) -> Result<Vec<String>> {
+        let config = self.draws(prompt, config)?;
+        let Self { model, tokenizer, device, .. } = self;
+        let texts = with_model!(model, model => generate_texts(model, tokenizer, &[prompt], &config, device, on_step));
+        Ok(texts?)
     }
 
     /// The best continuations of a text that are found.
     ///
     /// # Errors
     /// Those of [`beam_search_text`].
-    fn search(
-        &self,
-        prompt: &str,
-        config: &BeamConfig,
-    ) -> Result<Vec<(String, Hypothesis)>, GenerationError> {
-        beam_search_text(&self.model, &self.tokenizer, prompt, config, &self.device)
+    fn search(&self, prompt: &str, config: &BeamConfig) -> Result<Vec<(String, Hypothesis)>> {
+        let max_new_tokens = self.within_positions(prompt, config.max_new_tokens)?;
+        let config = BeamConfig { max_new_tokens, ..config.clone() };
+        let Self { model, tokenizer, device, .. } = self;
+        let found = with_model!(model, model => beam_search_text(model, tokenizer, prompt, &config, device));
+        Ok(found?)
+    }
+
+    fn draws(&self, prompt: &str, config: &GenerationConfig) -> Result<GenerationConfig> {
+        let max_new_tokens = self.within_positions(prompt, config.max_new_tokens)?;
+        Ok(GenerationConfig { max_new_tokens, ..config.clone() })
+    }
+
+    /// As many of the new tokens as the model has positions for after a prompt.
+    ///
+    /// # Errors
+    /// If the prompt takes them all, or is not of the tokenizer.
+    fn within_positions(&self, prompt: &str, max_new_tokens: usize) -> Result<usize> {
+        let Some(n_positions) = self.n_positions else { return Ok(max_new_tokens) };
+        let n_tokens = self.tokenizer.encode(prompt)?.len();
+        ensure!(
+            n_tokens < n_positions,
+            "the prompt has {n_tokens} tokens, and the model {n_positions} positions: expected at least one for what \
+             follows"
+        );
+        let room = n_positions - n_tokens;
+        if room < max_new_tokens {
+            terminal::note(format_args!("the positions of the model end after {room} new tokens"));
+        }
+        Ok(max_new_tokens.min(room))
     }
 }

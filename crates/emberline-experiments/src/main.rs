@@ -5,6 +5,7 @@
 // They panic when the reader has gone; `terminal` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod activations;
 mod cli;
 mod config;
 mod data;
@@ -19,6 +20,7 @@ mod list;
 mod model_directory;
 mod names;
 mod overrides;
+mod plan;
 mod predict;
 mod progress;
 mod report;
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Generate(arguments) => generate::run(arguments),
         Verb::Predict(task) => predict::run(task),
+        Verb::Activations(arguments) => activations::run(arguments),
+        Verb::Plan(arguments) => plan::run(arguments),
         Verb::Report(arguments) => report::run(arguments),
         Verb::Data(arguments) => data::run(arguments),
         Verb::Doctor(arguments) => doctor::run(arguments),

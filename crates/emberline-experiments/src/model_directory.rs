@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 use emberline_checkpoint::{
@@ -10,11 +10,16 @@ use emberline_checkpoint::{
     write_atomically, write_config,
 };
 use emberline_core::Stream;
+use emberline_models::gpt1::{Gpt1, Gpt1Config};
+use emberline_models::gpt2::{Gpt2, Gpt2Config};
+use emberline_models::gpt3::{Gpt3, Gpt3Config};
 use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
-use emberline_text::Tokenizer;
+use emberline_text::{Gpt1Text, Tokenizer};
 use emberline_training::{best_checkpoint, latest_checkpoint};
+use serde::Deserialize;
 
 use crate::config::check_memory;
+use crate::names;
 use crate::run_directory::CONFIG_FILE;
 use crate::tasks::language_modelling::check_model;
 
@@ -26,11 +31,34 @@ const TOKENIZER: &str = "tokenizer.json";
 /// The names that parameters have in files, by their paths.
 pub type Names = dyn Fn(&str) -> Stored;
 
+/// A language model of a kind that directories hold.
+pub enum AnyModel {
+    Recurrent(RnnLanguageModel),
+    Gpt1(Gpt1),
+    Gpt2(Gpt2),
+    Gpt3(Gpt3),
+}
+
+/// Computes with the model of an [`AnyModel`], whichever it is.
+macro_rules! with_model {
+    ($any:expr, $model:ident => $body:expr) => {
+        match $any {
+            $crate::model_directory::AnyModel::Recurrent($model) => $body,
+            $crate::model_directory::AnyModel::Gpt1($model) => $body,
+            $crate::model_directory::AnyModel::Gpt2($model) => $body,
+            $crate::model_directory::AnyModel::Gpt3($model) => $body,
+        }
+    };
+}
+pub(crate) use with_model;
+
 /// A language model that can read and write text.
 pub struct Loaded {
-    pub model: RnnLanguageModel,
+    pub model: AnyModel,
     pub tokenizer: Tokenizer,
     pub device: Device,
+    /// The longest text; `None` where there is no limit.
+    pub n_positions: Option<usize>,
 }
 
 /// Writes the weights of a model into a directory that is there.
@@ -58,6 +86,11 @@ pub fn write_others(
     directory: &Path,
 ) -> Result<(), CheckpointError> {
     write_config(directory, config)?;
+    write_tokenizer(tokenizer, directory)
+}
+
+/// Writes a tokenizer into a directory that is there.
+pub fn write_tokenizer(tokenizer: &Tokenizer, directory: &Path) -> Result<(), CheckpointError> {
     write_atomically(directory.join(TOKENIZER), &tokenizer.to_json())
 }
 
@@ -67,26 +100,98 @@ pub fn write_others(
 /// If a file is missing or foreign, a tensor does not fit, the tokenizer is of another vocabulary, or a checkpoint is
 /// not what was written.
 pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
+    let Model { model, vocab_size, n_positions, .. } = load_model(directory, device)?;
+    let tokenizer = match &model {
+        AnyModel::Gpt1(_) => Tokenizer::gpt1(directory, Gpt1Text::Hf)?,
+        _ => Tokenizer::from_directory(directory)?,
+    };
+    // Published models may have more rows than tokens, so that their number suits a machine.
+    ensure!(
+        tokenizer.vocab_size() <= vocab_size,
+        "{} has a vocabulary of {} tokens, and its model one of {vocab_size}",
+        directory.display(),
+        tokenizer.vocab_size(),
+    );
+    Ok(Loaded { model, tokenizer, device: device.clone(), n_positions })
+}
+
+/// A language model that reads and writes tokens.
+pub struct Model {
+    pub model: AnyModel,
+    pub vocab_size: usize,
+    /// The longest text; `None` where there is no limit.
+    pub n_positions: Option<usize>,
+}
+
+/// What tells the kinds of models apart.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    model_type: Option<String>,
+}
+
+/// Reads the model of a directory without its tokenizer, strictly.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_model(directory: &Path, device: &Device) -> Result<Model> {
     // A plain model directory has no checksums.
     if is_complete(directory) {
         verify(directory)?;
     }
-    let config: RnnLanguageModelConfig = read_config(directory)?;
-    check_model(&config)
-        .and_then(|()| check_memory(config.parameter_count(), 1))
-        .with_context(|| format!("the config.json of {} cannot be used", directory.display()))?;
-    let tokenizer = Tokenizer::from_file(directory.join(TOKENIZER))?;
-    ensure!(
-        tokenizer.vocab_size() == config.vocab_size,
-        "{} has a vocabulary of {} tokens, and its model one of {}",
-        directory.display(),
-        tokenizer.vocab_size(),
-        config.vocab_size
-    );
-    // The random weights are replaced, all of them or none.
-    let model = config.init(Stream::new(0), device);
-    let model = load_weights_into(model, &RnnLanguageModel::stored_name, directory)?;
-    Ok(Loaded { model, tokenizer, device: device.clone() })
+    let unusable = || format!("the config.json of {} cannot be used", directory.display());
+    let fits = |parameters: u64| check_memory(parameters, 1).with_context(unusable);
+    let Kind { model_type } = read_config(directory)?;
+    // Whatever the weights of a model are at first, they are replaced, all of them or none.
+    let random = Stream::new(0);
+    let published = |names| Weights::open_published(directory, names);
+    match model_type.as_deref() {
+        Some("rnn_language_model") => {
+            let config: RnnLanguageModelConfig = read_config(directory)?;
+            check_model(&config).with_context(unusable)?;
+            fits(config.parameter_count())?;
+            let model = config.init(random, device);
+            let model = load_weights_into(model, &RnnLanguageModel::stored_name, directory)?;
+            let (model, vocab_size) = (AnyModel::Recurrent(model), config.vocab_size);
+            Ok(Model { model, vocab_size, n_positions: None })
+        }
+        Some("openai-gpt") => {
+            let config: Gpt1Config = read_config(directory)?;
+            config.validate().with_context(unusable)?;
+            fits(config.parameter_count())?;
+            let weights = published(&Gpt1::PUBLISHED_NAMES)?;
+            let model = load_weights(config.init(random, device), &weights, &Gpt1::stored_name)?;
+            let Gpt1Config { vocab_size, n_positions, .. } = config;
+            Ok(Model { model: AnyModel::Gpt1(model), vocab_size, n_positions: Some(n_positions) })
+        }
+        Some("gpt2") => {
+            let config: Gpt2Config = read_config(directory)?;
+            config.validate().with_context(unusable)?;
+            fits(config.parameter_count())?;
+            let weights = published(&Gpt2::PUBLISHED_NAMES)?;
+            let model = load_weights(config.init(random, device), &weights, &Gpt2::stored_name)?;
+            let Gpt2Config { vocab_size, n_positions, .. } = config;
+            Ok(Model { model: AnyModel::Gpt2(model), vocab_size, n_positions: Some(n_positions) })
+        }
+        Some("gpt3") => {
+            let config: Gpt3Config = read_config(directory)?;
+            config.validate().with_context(unusable)?;
+            fits(config.parameter_count())?;
+            let model = config.init(random, device);
+            let model = load_weights_into(model, &Gpt3::stored_name, directory)?;
+            let Gpt3Config { vocab_size, n_positions, .. } = config;
+            Ok(Model { model: AnyModel::Gpt3(model), vocab_size, n_positions: Some(n_positions) })
+        }
+        Some(other) => {
+            let known = ["rnn_language_model", "openai-gpt", "gpt2", "gpt3"];
+            let hint = names::hint(other, known);
+            bail!(
+                "the config.json of {} is of `{other}`, which is no language model; {hint}",
+                directory.display()
+            )
+        }
+        None => bail!("the config.json of {} names no `model_type`", directory.display()),
+    }
 }
 
 /// The model directory that a path means: itself, or of a run the mean of its checkpoints, or the best, or the latest.

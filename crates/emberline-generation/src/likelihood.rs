@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(run(prompt, text, Some(5)), run(&[2, 1, 1], text, None));
         assert_eq!(run(prompt, text, Some(3)), run(&[1], text, None));
         assert_ne!(run(&[1], text, None), run(prompt, text, None));
-        assert_eq!(run(prompt, &[], Some(1)).unwrap(), []);
+        assert_eq!(run(prompt, &[], Some(1)).unwrap(), [0.0; 0]);
         let error = run(prompt, text, Some(2)).unwrap_err();
         assert_eq!(
             error,

@@ -1,5 +1,6 @@
 //! The experiments: each is a function that returns its whole config, with one sentence on what it shows.
 
+pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
 pub mod long_range;
@@ -15,7 +16,7 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, Classification, LanguageModelling, LongRange, MemoryHorizon, Tagging, Translation,
+    self, Classification, Gpt, LanguageModelling, LongRange, MemoryHorizon, Tagging, Translation,
 };
 use crate::names;
 
@@ -204,6 +205,22 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 20,
         shows: "German captions into English by attention alone",
         config: || Translation(multi30k::multi30k_transformer()),
+    },
+    Experiment {
+        name: "char-gpt",
+        system: "GPT-2, 4 layers of 128",
+        data: "shakespeare",
+        minutes: 3,
+        shows: "attention alone learns spelling and the form of a play, 64 characters at a time",
+        config: || Gpt(char_gpt::char_gpt()),
+    },
+    Experiment {
+        name: "gpt-bpe",
+        system: "GPT-2, 4 layers of 128",
+        data: "shakespeare",
+        minutes: 4,
+        shows: "the same over 2,000 byte pairs, which are learnt from the text",
+        config: || Gpt(char_gpt::gpt_bpe()),
     },
 ];
 

@@ -100,10 +100,17 @@ impl LanguageModellingConfig {
             ("data.micro_batches", self.data.micro_batches),
         ])?;
         check_model(&self.model.for_vocabulary(1)).context("`model` cannot be used")?;
-        let temperature = self.samples.temperature;
+        self.samples.validate()
+    }
+}
+
+impl SamplesConfig {
+    /// Whether texts can be written so; the error names the first value that cannot be.
+    pub fn validate(&self) -> Result<()> {
+        let temperature = self.temperature;
         let is_temperature = temperature.is_finite() && temperature >= 0.0;
         ensure!(is_temperature, "`samples.temperature` must be at least 0, but is {temperature}");
-        ensure!(self.samples.stop.as_deref() != Some(""), "`samples.stop` is empty");
+        ensure!(self.stop.as_deref() != Some(""), "`samples.stop` is empty");
         Ok(())
     }
 }
@@ -235,7 +242,7 @@ impl Prepared for PreparedLanguageModel {
 }
 
 /// The exponential of a loss, where it is a number: that of a loss of 710 is not.
-fn perplexity(loss: f64) -> Option<f64> {
+pub(super) fn perplexity(loss: f64) -> Option<f64> {
     Some(loss.exp()).filter(|perplexity| perplexity.is_finite())
 }
 

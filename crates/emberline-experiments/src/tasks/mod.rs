@@ -4,6 +4,7 @@
 //! leaves in its directory.
 
 pub mod classification;
+pub mod gpt;
 pub mod jacobian;
 pub mod labelled;
 pub mod language_modelling;

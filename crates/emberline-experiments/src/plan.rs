@@ -1,0 +1,314 @@
+//! `emberline plan`: what a model takes before there is one: parameters, memory, work, time.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use emberline_models::gpt1::Gpt1Config;
+use emberline_models::gpt2::Gpt2Config;
+use emberline_models::gpt3::Gpt3Config;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::PlanArguments;
+use crate::failure::{Failure, Outcome};
+use crate::names;
+use crate::result::grouped;
+use crate::terminal;
+
+/// The bytes of a number.
+const F32: u64 = size_of::<f32>() as u64;
+
+/// The sizes of a causal model that its costs follow from.
+#[derive(Clone, Debug, PartialEq)]
+struct Sizes {
+    parameters: u64,
+    vocab_size: u64,
+    n_positions: u64,
+    d_model: u64,
+    d_ff: u64,
+    n_layers: u64,
+    n_heads: u64,
+    /// The width of all heads together.
+    d_attention: u64,
+    /// How many keys a token sees in each kind of layer, and how many layers are of that kind.
+    bands: Vec<(Option<u64>, u64)>,
+}
+
+/// What a model takes. Memory is in bytes, of f32.
+#[derive(Debug, PartialEq, Serialize)]
+struct Plan {
+    parameters: u64,
+    weights: u64,
+    gradients: u64,
+    /// The two moments of Adam.
+    optimizer: u64,
+    /// What an update keeps of its forward pass.
+    activations: u64,
+    /// The keys and values of one text of the whole length.
+    cache: u64,
+    /// Of the forward pass, for a token of a text of the whole length.
+    flops_per_token: f64,
+    /// Of forward and backward pass.
+    training_flops_per_token: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training_days: Option<f64>,
+}
+
+/// Prints the plan of a preset or of a config.json.
+pub fn run(arguments: PlanArguments) -> Outcome {
+    let positive = |value: f64| value > 0.0 && value.is_finite();
+    if !positive(arguments.tflops) || !arguments.tokens.is_none_or(positive) {
+        return Err(Failure::usage("--tflops and --tokens are numbers above 0"));
+    }
+    if arguments.devices == 0 || arguments.batch_size == 0 || arguments.seq_length == Some(0) {
+        return Err(Failure::usage("--devices, --batch-size and --seq-length are at least 1"));
+    }
+    let sizes = sizes_of(&arguments.model)?;
+    let seq_length = arguments.seq_length.unwrap_or(sizes.n_positions);
+    if seq_length > sizes.n_positions {
+        return Err(Failure::usage(&format!(
+            "--seq-length is {seq_length}, but the model has {} positions",
+            sizes.n_positions
+        )));
+    }
+    let plan = sizes.plan(arguments.batch_size, seq_length, |flops| {
+        let per_day = f64::from(arguments.devices) * arguments.tflops * 1e12 * 86_400.0;
+        arguments.tokens.map(|tokens| flops * tokens / per_day)
+    });
+    if arguments.json {
+        return Ok(terminal::result(serde_json::to_string_pretty(&plan)? + "\n")?);
+    }
+    Ok(terminal::result(plan.text(arguments.batch_size, seq_length))?)
+}
+
+/// The presets, by their names.
+fn presets() -> Vec<(&'static str, Sizes)> {
+    let gpt2 = Gpt2Config::presets().map(|(name, config)| (name, Sizes::of_gpt2(&config)));
+    let gpt3 = Gpt3Config::presets().map(|(name, config)| (name, Sizes::of_gpt3(&config)));
+    let printed = Gpt3Config::as_printed().map(|(name, config)| (name, Sizes::of_gpt3(&config)));
+    let gpt1 = [("openai-gpt", Sizes::of_gpt1(&Gpt1Config::default()))];
+    gpt1.into_iter().chain(gpt2).chain(gpt3).chain(printed).collect()
+}
+
+/// The sizes of a preset, or of the model of a config.json or of the folder it is in.
+fn sizes_of(model: &str) -> Result<Sizes> {
+    let presets = presets();
+    if let Some((_, sizes)) = presets.iter().find(|(name, _)| *name == model) {
+        return Ok(sizes.clone());
+    }
+    let path = Path::new(model);
+    if !path.exists() {
+        let names = presets.iter().map(|(name, _)| *name);
+        bail!("there is no preset and no file `{model}`; {}", names::hint(model, names));
+    }
+    let path = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
+    let name = path.display();
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {name}"))?;
+    let value: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{name} is not JSON"))?;
+    let wrong = || format!("{name} cannot be used");
+    match value["model_type"].as_str() {
+        Some("openai-gpt") => {
+            let config: Gpt1Config = serde_json::from_value(value).with_context(wrong)?;
+            config.validate().with_context(wrong)?;
+            Ok(Sizes::of_gpt1(&config))
+        }
+        Some("gpt2") => {
+            let config: Gpt2Config = serde_json::from_value(value).with_context(wrong)?;
+            config.validate().with_context(wrong)?;
+            Ok(Sizes::of_gpt2(&config))
+        }
+        Some("gpt3") => {
+            let config: Gpt3Config = serde_json::from_value(value).with_context(wrong)?;
+            config.validate().with_context(wrong)?;
+            Ok(Sizes::of_gpt3(&config))
+        }
+        other => bail!(
+            "{name} is of model_type {}, and plans are made of openai-gpt, gpt2 and gpt3",
+            other.unwrap_or("nothing")
+        ),
+    }
+}
+
+impl Sizes {
+    fn of_gpt1(config: &Gpt1Config) -> Self {
+        Self::dense(
+            config.parameter_count(),
+            [config.vocab_size, config.n_positions, config.d_model, 4 * config.d_model],
+            [config.n_layers, config.n_heads],
+        )
+    }
+
+    fn of_gpt2(config: &Gpt2Config) -> Self {
+        let d_ff = config.d_ff.unwrap_or(4 * config.d_model);
+        Self::dense(
+            config.parameter_count(),
+            [config.vocab_size, config.n_positions, config.d_model, d_ff],
+            [config.n_layers, config.n_heads],
+        )
+    }
+
+    fn of_gpt3(config: &Gpt3Config) -> Self {
+        let n_layers = config.n_layers as u64;
+        Self {
+            d_attention: (config.n_heads * config.d_head) as u64,
+            bands: vec![
+                (None, n_layers.div_ceil(2)),
+                (config.band.map(|band| band as u64), n_layers / 2),
+            ],
+            ..Self::dense(
+                config.parameter_count(),
+                [config.vocab_size, config.n_positions, config.d_model, 4 * config.d_model],
+                [config.n_layers, config.n_heads],
+            )
+        }
+    }
+
+    fn dense(
+        parameters: u64,
+        [vocab_size, n_positions, d_model, d_ff]: [usize; 4],
+        [n_layers, n_heads]: [usize; 2],
+    ) -> Self {
+        Self {
+            parameters,
+            vocab_size: vocab_size as u64,
+            n_positions: n_positions as u64,
+            d_model: d_model as u64,
+            d_ff: d_ff as u64,
+            n_layers: n_layers as u64,
+            n_heads: n_heads as u64,
+            d_attention: d_model as u64,
+            bands: vec![(None, n_layers as u64)],
+        }
+    }
+
+    fn plan(
+        &self,
+        batch_size: u64,
+        seq_length: u64,
+        days: impl FnOnce(f64) -> Option<f64>,
+    ) -> Plan {
+        let memory = |numbers: u64| numbers.saturating_mul(F32);
+        let flops = self.flops_per_token(seq_length);
+        let training = 3.0 * flops;
+        Plan {
+            parameters: self.parameters,
+            weights: memory(self.parameters),
+            gradients: memory(self.parameters),
+            optimizer: memory(self.parameters).saturating_mul(2),
+            activations: memory(self.activations(batch_size * seq_length)),
+            cache: memory(2 * self.n_layers * self.d_attention * seq_length),
+            flops_per_token: flops,
+            training_flops_per_token: training,
+            training_days: days(training),
+        }
+    }
+
+    /// A multiply-add is two. Of a layer: queries, keys, values and output; the two feed-forward layers; scores and
+    /// weighted sums over the keys that a token sees on average. And the head.
+    fn flops_per_token(&self, seq_length: u64) -> f64 {
+        let [d_model, d_ff, d_attention] = [self.d_model, self.d_ff, self.d_attention];
+        let weights = self.n_layers * (4 * d_model * d_attention + 2 * d_model * d_ff)
+            + self.vocab_size * d_model;
+        let seen = |band: Option<u64>| -> f64 {
+            let band = band.unwrap_or(seq_length).min(seq_length) as f64;
+            // Token t sees min(t, band) keys.
+            (band * (band + 1.0) / 2.0 + (seq_length as f64 - band) * band) / seq_length as f64
+        };
+        let keys: f64 = self.bands.iter().map(|(band, layers)| seen(*band) * *layers as f64).sum();
+        2.0 * weights as f64 + 4.0 * keys * d_attention as f64
+    }
+
+    /// The numbers that an update keeps: of a layer both inputs of its sums, both norms' outputs, queries, keys and
+    /// values, the heads' output with a number a head, and what goes into and comes out of GELU; the last norm's input
+    /// and output, and the gradient of the latter.
+    fn activations(&self, n_tokens: u64) -> u64 {
+        let [d_model, d_ff, d_attention] = [self.d_model, self.d_ff, self.d_attention];
+        let layer = 4 * d_model + 4 * d_attention + self.n_heads + 2 * d_ff;
+        n_tokens.saturating_mul(self.n_layers * layer + 3 * d_model)
+    }
+}
+
+impl Plan {
+    fn text(&self, batch_size: u64, seq_length: u64) -> String {
+        let training = [self.weights, self.gradients, self.optimizer, self.activations];
+        let rows = [
+            ("parameters", grouped(self.parameters)),
+            ("weights", bytes(self.weights)),
+            ("gradients", bytes(self.gradients)),
+            ("optimizer", bytes(self.optimizer)),
+            (
+                "activations",
+                format!("{} for {batch_size} x {seq_length} tokens", bytes(self.activations)),
+            ),
+            ("training", bytes(training.into_iter().fold(0, u64::saturating_add))),
+            ("cache", format!("{} for a text of {seq_length}", bytes(self.cache))),
+            ("forward", format!("{:.4e} FLOPs a token", self.flops_per_token)),
+            ("training", format!("{:.4e} FLOPs a token", self.training_flops_per_token)),
+        ];
+        let mut text: String =
+            rows.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();
+        if let Some(days) = self.training_days {
+            text += &format!("{:<12} {days:.4} days\n", "time");
+        }
+        text
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let power = (bytes.max(1).ilog2() / 10).min(UNITS.len() as u32 - 1);
+    format!("{:.1} {}", bytes as f64 / f64::from(1u32 << (10 * power)), UNITS[power as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(name: &str, batch_size: u64, seq_length: u64) -> Plan {
+        sizes_of(name).unwrap().plan(batch_size, seq_length, |_| None)
+    }
+
+    #[test]
+    fn a_preset_has_its_published_parameters_and_four_times_their_bytes() {
+        let gpt2 = plan("gpt2", 1, 1024);
+        assert_eq!((gpt2.parameters, gpt2.weights), (124_439_808, 497_759_232));
+        assert_eq!(plan("gpt3-175b", 1, 2048).parameters, 174_604_259_328);
+    }
+
+    #[test]
+    fn training_gpt3_takes_the_work_that_its_paper_says() {
+        // Table D.1: 3.14e23 for 300 billion tokens, six for each parameter and token.
+        let total = 300e9 * plan("gpt3-175b", 1, 2048).training_flops_per_token;
+        assert!((total / 3.14e23 - 1.0).abs() < 0.03, "{total:e}");
+    }
+
+    #[test]
+    fn a_token_of_a_small_model_takes_what_one_counts_by_hand() {
+        let sizes =
+            Sizes { bands: vec![(None, 1), (Some(2), 1)], ..Sizes::dense(0, [5, 4, 2, 8], [2, 1]) };
+        // Four tokens see 1, 2, 3, 4 keys, in a band of two 1, 2, 2, 2.
+        let attention = 4.0 * 2.0 * (10.0 / 4.0 + 7.0 / 4.0);
+        assert_eq!(sizes.flops_per_token(4), 2.0 * (2.0 * (16.0 + 32.0) + 10.0) + attention);
+    }
+
+    #[test]
+    fn unknown_models_get_a_hint_and_foreign_configs_are_named() {
+        let error = sizes_of("gpt2-larg").unwrap_err().to_string();
+        assert!(error.contains("gpt2-large"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, r#"{"model_type": "t5"}"#).unwrap();
+        let error = sizes_of(folder.path().to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("model_type t5"), "{error}");
+        std::fs::write(&path, r#"{"model_type": "gpt2", "n_embd": 10, "n_head": 3}"#).unwrap();
+        let error = format!("{:#}", sizes_of(path.to_str().unwrap()).unwrap_err());
+        assert!(error.contains("n_embd must be a multiple of the 3 heads, but is 10"), "{error}");
+    }
+
+    #[test]
+    fn bytes_are_said_in_the_unit_that_fits() {
+        let said = [0, 1023, 1536, 497_759_232, 1 << 40].map(bytes);
+        assert_eq!(said, ["0.0 B", "1023.0 B", "1.5 KiB", "474.7 MiB", "1024.0 GiB"]);
+    }
+}
