@@ -241,7 +241,7 @@ impl Plan {
                 "activations",
                 format!("{} for {batch_size} x {seq_length} tokens", bytes(self.activations)),
             ),
-            ("training", bytes(training.into_iter().fold(0, u64::saturating_add))),
+            ("memory", bytes(training.into_iter().fold(0, u64::saturating_add))),
             ("cache", format!("{} for a text of {seq_length}", bytes(self.cache))),
             ("forward", format!("{:.4e} FLOPs a token", self.flops_per_token)),
             ("training", format!("{:.4e} FLOPs a token", self.training_flops_per_token)),
