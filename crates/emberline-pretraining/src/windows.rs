@@ -6,8 +6,8 @@ use emberline_training::Data;
 
 use crate::next_token::NextTokenBatch;
 
-/// The windows of a text, in order: an update is a window of all its rows, and goes on where the
-/// update before stopped.
+/// The windows of a text: an update is a window of all its rows, and goes on where the update before stopped, unless
+/// its windows are drawn.
 #[derive(Clone, Debug)]
 pub struct NextTokenWindows {
     training: Windows,
@@ -36,8 +36,7 @@ impl Data for NextTokenWindows {
     type Batch = NextTokenBatch;
 
     fn update(&self, step: u64) -> Vec<NextTokenBatch> {
-        let index = step % self.updates_per_epoch();
-        let windows = self.training.micro_batches(index as usize);
+        let windows = self.training.micro_batches(self.training.index_of_update(step));
         windows.iter().map(|window| self.batch(window)).collect()
     }
 

@@ -8,7 +8,7 @@
 //! last target of a row is the first token of the next.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use emberline_core::TokenBatch;
+use emberline_core::{Stream, TokenBatch};
 
 use crate::error::TextError;
 
@@ -18,6 +18,8 @@ pub struct Windows {
     rows: Rows,
     seq_length: usize,
     n_micro_batches: usize,
+    /// What draws the places where rows begin; without it they go on from window to window.
+    places: Option<Stream>,
 }
 
 impl Windows {
@@ -28,7 +30,7 @@ impl Windows {
     /// [`TextError::TooShort`] if there is not one window, [`TextError::ZeroSize`].
     pub fn new(tokens: Vec<u32>, batch_size: usize, seq_length: usize) -> Result<Self, TextError> {
         let rows = Rows::new(tokens, batch_size, seq_length, seq_length)?;
-        Ok(Self { rows, seq_length, n_micro_batches: 1 })
+        Ok(Self { rows, seq_length, n_micro_batches: 1, places: None })
     }
 
     /// The same windows with their rows dealt to `n_micro_batches` equal micro-batches, whose gradients
@@ -48,6 +50,20 @@ impl Windows {
         Ok(self)
     }
 
+    /// Windows whose rows begin anywhere in the text, each at a place of its own (nanoGPT): for models that carry
+    /// nothing over. There is no end to them.
+    pub fn drawn(self, random: Stream) -> Self {
+        Self { places: Some(random), ..self }
+    }
+
+    /// Which window is that of an update: after all that go on from each other the first again.
+    pub fn index_of_update(&self, step: u64) -> usize {
+        match self.places {
+            Some(_) => step as usize,
+            None => (step % self.windows_per_epoch() as u64) as usize,
+        }
+    }
+
     /// The number of windows in one pass over the text.
     pub fn windows_per_epoch(&self) -> usize {
         self.rows.row_length / self.seq_length
@@ -56,8 +72,14 @@ impl Windows {
     /// One window, of `batch_size` rows of `seq_length` tokens.
     ///
     /// # Panics
-    /// If `index` is not below [`windows_per_epoch`](Self::windows_per_epoch).
+    /// If `index` is not below [`windows_per_epoch`](Self::windows_per_epoch), unless windows are
+    /// [`drawn`](Self::drawn).
     pub fn window(&self, index: usize) -> Window {
+        if let Some(random) = self.places {
+            let n_places = self.rows.tokens.len() - self.seq_length;
+            let place = |row: usize| random.at(index as u64).below(row as u64, n_places);
+            return self.rows.window_at((0..self.rows.batch_size).map(place), self.seq_length);
+        }
         let windows_per_epoch = self.windows_per_epoch();
         assert!(index < windows_per_epoch, "window {index} was asked for of {windows_per_epoch}");
         self.rows.window(index * self.seq_length, self.seq_length)
@@ -66,7 +88,7 @@ impl Windows {
     /// One window as its micro-batches, from the first rows to the last.
     ///
     /// # Panics
-    /// If `index` is not below [`windows_per_epoch`](Self::windows_per_epoch).
+    /// As [`window`](Self::window).
     pub fn micro_batches(&self, index: usize) -> Vec<Window> {
         let window = self.window(index);
         let batch_size = window.batch_size / self.n_micro_batches;
@@ -167,8 +189,13 @@ impl Rows {
 
     /// The window that begins at `start` of every row.
     fn window(&self, start: usize, seq_length: usize) -> Window {
+        self.window_at((0..self.batch_size).map(|row| row * self.row_length + start), seq_length)
+    }
+
+    /// The window whose rows begin at these places of the text.
+    fn window_at(&self, places: impl Iterator<Item = usize> + Clone, seq_length: usize) -> Window {
         let shifted_by = |shift: usize| {
-            let starts = (0..self.batch_size).map(|row| row * self.row_length + start + shift);
+            let starts = places.clone().map(|place| place + shift);
             starts.flat_map(|at| &self.tokens[at..at + seq_length]).copied().collect()
         };
         let batch_size = self.batch_size;
@@ -182,6 +209,26 @@ mod tests {
 
     fn count_to(n: u32) -> Vec<u32> {
         (0..n).collect()
+    }
+
+    #[test]
+    fn rows_that_are_drawn_begin_anywhere_and_are_the_same_for_the_same_index() {
+        let windows = Windows::new(count_to(9), 4, 2).unwrap().drawn(Stream::new(1));
+        let mut seen = [false; 7];
+        for index in 0..40 {
+            let window = windows.window(index);
+            assert_eq!(window, windows.window(index));
+            let targets: Vec<u32> = window.inputs.iter().map(|token| token + 1).collect();
+            assert_eq!(window.targets, targets);
+            for row in window.inputs.chunks(2) {
+                assert_eq!(row[1], row[0] + 1);
+                seen[row[0] as usize] = true;
+            }
+        }
+        // The last place leaves a target for its last token.
+        assert_eq!(seen, [true; 7]);
+        assert_ne!(windows.window(0), windows.window(1));
+        assert_eq!((windows.index_of_update(5), windows.windows_per_epoch()), (5, 1));
     }
 
     #[test]

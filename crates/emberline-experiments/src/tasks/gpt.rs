@@ -157,8 +157,11 @@ pub fn prepare(mut config: GptConfig) -> Result<Box<dyn Prepared>> {
     }
     let (batch_size, seq_length) = (config.data.batch_size, config.data.seq_length);
     let of = |part: &str| format!("{}: its {part} part", corpus.name());
+    let random = Stream::new(config.training.seed);
     let training = Windows::new(tokenizer.encode(splits.train)?, batch_size, seq_length)
-        .and_then(|windows| windows.in_micro_batches(config.data.micro_batches))
+        .and_then(|windows| {
+            windows.drawn(random.named("windows")).in_micro_batches(config.data.micro_batches)
+        })
         .with_context(|| of("training"))?;
     let validation = tokenizer.encode(splits.validation)?;
     let characters_per_token =
@@ -168,10 +171,9 @@ pub fn prepare(mut config: GptConfig) -> Result<Box<dyn Prepared>> {
     let data =
         NextTokenWindows::new(training, &validation, &device).with_context(|| of("validation"))?;
     let model_config = config.model.for_texts(tokenizer.vocab_size(), seq_length);
-    let random = Stream::new(config.training.seed).named("model");
     let trainee = Trainee::new(
         model_config.parameter_count(),
-        |device| model_config.init(random, device),
+        |device| model_config.init(random.named("model"), device),
         Gpt2::stored_name,
         device,
     )?;
