@@ -76,10 +76,14 @@ impl<'a, T> Matrix<'a, T> {
             to.fill(MaybeUninit::new(T::default()));
         }
         if self.column_stride == 1 {
-            for (i, to) in to.chunks_exact_mut(width).enumerate() {
-                to[..columns].write_copy_of_slice(&self.row(i)[first..][..columns]);
-            }
-            return;
+            // A copy of a length that the compiler knows is no call.
+            return match width {
+                _ if columns < width => self.copy_first(first, columns, width, to),
+                32 => self.copy_whole::<32>(first, to),
+                16 => self.copy_whole::<16>(first, to),
+                8 => self.copy_whole::<8>(first, to),
+                _ => self.copy_first(first, columns, width, to),
+            };
         }
         for (block, to) in to.chunks_mut(BLOCK * width).enumerate() {
             for j in 0..columns {
@@ -87,6 +91,28 @@ impl<'a, T> Matrix<'a, T> {
                     to[j].write(*self.at(block * BLOCK + i, first + j));
                 }
             }
+        }
+    }
+
+    /// The columns from `first` on, as many as there are in a row of `to`.
+    fn copy_whole<const WIDTH: usize>(&self, first: usize, to: &mut [MaybeUninit<T>])
+    where
+        T: Copy,
+    {
+        let (rows, _) = to.as_chunks_mut::<WIDTH>();
+        for (i, to) in rows.iter_mut().enumerate() {
+            let row = self.row(i)[first..].first_chunk::<WIDTH>().expect("columns that are there");
+            *to = row.map(MaybeUninit::new);
+        }
+    }
+
+    /// Some columns from `first` on, to the first places of rows of `width`.
+    fn copy_first(&self, first: usize, columns: usize, width: usize, to: &mut [MaybeUninit<T>])
+    where
+        T: Copy,
+    {
+        for (i, to) in to.chunks_exact_mut(width).enumerate() {
+            to[..columns].write_copy_of_slice(&self.row(i)[first..][..columns]);
         }
     }
 
