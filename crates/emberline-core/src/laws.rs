@@ -70,8 +70,8 @@ pub fn left_padding_changes_nothing<M: Incremental>(model: &M, device: &Device) 
     }
     let tokens = Tensor::from_data(TensorData::new(noisy, [3, LENGTHS[1]]), device);
     let noisy = model.encode(&TokenBatch { tokens, ..batch });
-    for row in 0..3 {
-        let expected = alone(row).narrow(1, 0, LENGTHS[row]);
+    for (row, length) in LENGTHS.into_iter().enumerate() {
+        let expected = alone(row).narrow(1, 0, length);
         for found in [&whole, &plain] {
             let difference = largest_difference(valid(found, row), expected.clone());
             assert!(difference < 1e-4, "row {row} padded on the left differs by {difference}");

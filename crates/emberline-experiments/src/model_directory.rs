@@ -105,12 +105,16 @@ pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
         AnyModel::Gpt1(_) => Tokenizer::gpt1(directory, Gpt1Text::Hf)?,
         _ => Tokenizer::from_directory(directory)?,
     };
-    // Published models may have more rows than tokens, so that their number suits a machine.
+    let n_tokens = tokenizer.vocab_size();
+    let fits = match &model {
+        AnyModel::Recurrent(_) => n_tokens == vocab_size,
+        // Published models may have more rows than tokens, so that their number suits a machine.
+        _ => n_tokens <= vocab_size,
+    };
     ensure!(
-        tokenizer.vocab_size() <= vocab_size,
-        "{} has a vocabulary of {} tokens, and its model one of {vocab_size}",
+        fits,
+        "{} has a vocabulary of {n_tokens} tokens, and its model one of {vocab_size}",
         directory.display(),
-        tokenizer.vocab_size(),
     );
     Ok(Loaded { model, tokenizer, device: device.clone(), n_positions })
 }

@@ -66,7 +66,7 @@ pub fn run(arguments: PlanArguments) -> Outcome {
     let sizes = sizes_of(&arguments.model)?;
     let seq_length = arguments.seq_length.unwrap_or(sizes.n_positions);
     if seq_length > sizes.n_positions {
-        return Err(Failure::usage(&format!(
+        return Err(Failure::usage(format!(
             "--seq-length is {seq_length}, but the model has {} positions",
             sizes.n_positions
         )));

@@ -239,7 +239,7 @@ impl<'a, T> Left<'a, T> {
 trait Column<T>: Copy {
     /// # Safety
     /// The row is there.
-    unsafe fn from_row(self, row: usize) -> Self;
+    unsafe fn starting_at(self, row: usize) -> Self;
 
     /// The number of row `r` of these.
     ///
@@ -260,7 +260,7 @@ struct Strided<T> {
 
 impl<T: Copy> Column<T> for Strided<T> {
     #[inline(always)]
-    unsafe fn from_row(self, row: usize) -> Self {
+    unsafe fn starting_at(self, row: usize) -> Self {
         // SAFETY: as the trait says.
         Self { values: unsafe { self.values.add(row * self.row_stride) }, ..self }
     }
@@ -285,7 +285,7 @@ struct Grouped<T, const ROWS: usize> {
 
 impl<T: Copy, const ROWS: usize> Column<T> for Grouped<T, ROWS> {
     #[inline(always)]
-    unsafe fn from_row(self, row: usize) -> Self {
+    unsafe fn starting_at(self, row: usize) -> Self {
         let place = row / ROWS * ROWS * self.columns + row % ROWS;
         // SAFETY: as the trait says.
         Self { values: unsafe { self.values.add(place) }, ..self }
@@ -432,7 +432,7 @@ impl<T: Real> Tiles<'_, T> {
                     }
                 }
             }
-            let mut left = left.from_row(row);
+            let mut left = left.starting_at(row);
             for values in values.chunks_exact(width) {
                 let mut panel = [V::splat(T::ZERO); REGISTERS];
                 for (register, panel) in panel.iter_mut().enumerate() {

@@ -182,7 +182,7 @@ fn opens_every_dialect<M: Published>() {
 
     let head = tensors.iter_mut().find(|(name, _)| name == "lm_head.weight").unwrap();
     head.1 = TensorData::new(vec![0.0f64; head.1.num_elements()], head.1.shape().clone());
-    let error = opened::<M>(case, tensors).err().expect("two heads").to_string();
+    let error = opened::<M>(case, tensors).expect_err("two heads").to_string();
     let complaint = format!("lm_head.weight is not the {} that it is tied to", M::TOKENS);
     assert!(error.ends_with(&complaint), "{error}");
 }
@@ -191,7 +191,7 @@ fn opens_every_dialect<M: Published>() {
 fn refuses_what_does_not_fit<M: Published>() {
     let case = M::CASES[0];
     let other = |name: String| name.replace("h.1.mlp.c_fc.bias", "h.1.mlp.c_fc.extra");
-    let error = opened::<M>(case, renamed(case, other)).err().expect("a mismatch").to_string();
+    let error = opened::<M>(case, renamed(case, other)).expect_err("a mismatch").to_string();
     for part in
         ["1 missing: transformer.h.1.mlp.c_fc.bias", "1 unexpected: transformer.h.1.mlp.c_fc.extra"]
     {
