@@ -60,9 +60,9 @@ pub fn run(arguments: GenerateArguments) -> Outcome {
     if std::io::stdin().is_terminal() {
         terminal::note("a prompt a line; Ctrl-D ends");
     }
-    for (line, seed) in std::io::stdin().lines().zip(arguments.seed..) {
+    for (line, n_before) in std::io::stdin().lines().zip(0..) {
         let prompt = line.context("cannot read stdin")?;
-        decoding.set_seed(seed);
+        decoding.set_seed(arguments.seed.wrapping_add(n_before));
         // Who has mistyped a prompt has others.
         if let Err(error) = writer.answer(&prompt, &decoding) {
             terminal::note(format_args!("error: {error:#}"));
