@@ -13,4 +13,5 @@ mod gpu_attention;
 mod gpu_translators;
 mod kinds;
 mod program;
+mod published;
 mod resume;

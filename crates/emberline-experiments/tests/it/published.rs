@@ -1,0 +1,69 @@
+//! Directories of published models, as the program reads them.
+
+use std::path::{Path, PathBuf};
+
+use emberline_checkpoint::load_tensors;
+use emberline_text::Tokenizer;
+
+use crate::bad_input::refused;
+use crate::program::Folder;
+
+/// A GPT-2 of random weights, as `transformers` saved it, with what it makes of some tokens.
+fn gpt2() -> PathBuf {
+    let fixtures = "../emberline-models/tests/fixtures/gpt2_of_three_heads";
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(fixtures)
+}
+
+#[test]
+fn activations_of_a_gpt2_are_those_of_transformers() {
+    let (folder, model) = (Folder::new(), gpt2());
+    let expected = load_tensors(model.join("values_f32.safetensors")).unwrap();
+    let tensor = |name: &str| &expected.iter().find(|(other, _)| other == name).unwrap().1;
+    let tokens: Vec<String> = tensor("tokens").iter::<i64>().map(|id| id.to_string()).collect();
+    let rows: Vec<String> = tokens.chunks(7).map(|row| row.join(",")).collect();
+    let mut arguments = vec!["activations", model.to_str().unwrap(), "--output", "found"];
+    arguments.extend(rows.iter().flat_map(|row| ["--tokens", row.as_str()]));
+    let stdout = folder.succeed(folder.emberline(&arguments)).stdout;
+    assert_eq!(stdout, "hidden.0 hidden.1 hidden.2 logits in found\n");
+    let found = load_tensors(folder.path("found")).unwrap();
+    assert_eq!(found.len(), 4);
+    for (name, found) in found {
+        let expected = tensor(&name);
+        assert_eq!(found.shape(), expected.shape(), "{name}");
+        let largest = expected.iter::<f64>().fold(1.0f64, |most, value| most.max(value.abs()));
+        for (found, expected) in found.iter::<f64>().zip(expected.iter::<f64>()) {
+            assert!((found - expected).abs() < 1e-5 * largest, "{name}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn what_a_gpt2_cannot_read_is_refused() {
+    let (folder, model) = (Folder::new(), gpt2());
+    let model = model.to_str().unwrap();
+    let activations = |tokens: &str| {
+        folder.emberline(&["activations", model, "--output", "found", "--tokens", tokens])
+    };
+    refused(activations("1,13"), 1, &["row 0 has token 13", "below 13"]);
+    refused(activations("1,2,3,4,5,6,7,8,9"), 1, &["row 0 has 9 tokens", "8 positions"]);
+    refused(activations("1,x"), 1, &["--tokens 1,x", "expected a token id", "\"x\""]);
+    refused(folder.emberline(&["generate", model, "--prompt", "a"]), 1, &["tokenizer.json"]);
+}
+
+#[test]
+fn a_prompt_without_room_for_what_follows_is_refused() {
+    let folder = Folder::new();
+    let model = folder.path("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(gpt2().join(file), model.join(file)).unwrap();
+    }
+    let letters = emberline_text::Corpus::new("letters", "abcdefgh").unwrap();
+    std::fs::write(model.join("tokenizer.json"), Tokenizer::characters(&letters).to_json()).unwrap();
+    let generate = |prompt: &str| {
+        folder.emberline(&["generate", "model", "--prompt", prompt, "--max-new-tokens=4"])
+    };
+    let written = folder.succeed(generate("abcdef"));
+    assert!(written.stderr.contains("end after 2 new tokens"), "{}", written.stderr);
+    refused(generate("abcdefgh"), 1, &["the prompt has 8 tokens", "8 positions"]);
+}
