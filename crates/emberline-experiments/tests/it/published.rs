@@ -59,7 +59,8 @@ fn a_prompt_without_room_for_what_follows_is_refused() {
         std::fs::copy(gpt2().join(file), model.join(file)).unwrap();
     }
     let letters = emberline_text::Corpus::new("letters", "abcdefgh").unwrap();
-    std::fs::write(model.join("tokenizer.json"), Tokenizer::characters(&letters).to_json()).unwrap();
+    std::fs::write(model.join("tokenizer.json"), Tokenizer::characters(&letters).to_json())
+        .unwrap();
     let generate = |prompt: &str| {
         folder.emberline(&["generate", "model", "--prompt", prompt, "--max-new-tokens=4"])
     };
