@@ -58,7 +58,7 @@ fn a_prompt_without_room_for_what_follows_is_refused() {
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(gpt2().join(file), model.join(file)).unwrap();
     }
-    let letters = emberline_text::Corpus::new("letters", "abcdefgh").unwrap();
+    let letters = emberline_text::Corpus::new("letters", "abcdefghijklm").unwrap();
     std::fs::write(model.join("tokenizer.json"), Tokenizer::characters(&letters).to_json())
         .unwrap();
     let generate = |prompt: &str| {
