@@ -135,7 +135,7 @@ impl<'a, T: Real> Problem<'a, T> {
         let mut d_bias = zeros(2, vocab_size);
         let mut loss = 0.0;
         let mut scores = Vec::new();
-        for chunk in self.chunks() {
+        for (index, chunk) in self.chunks().enumerate() {
             let mut partials = chunk.partials();
             scores.resize(chunk.n_tiles() * chunk.tile_length(), T::ZERO);
             scores
@@ -153,9 +153,11 @@ impl<'a, T: Real> Problem<'a, T> {
                 chunk.add_bias_gradient(&scores, &mut d_bias);
             }
             if !d_weight.is_empty() {
+                // The first writes and does not add: to read fresh zeros makes the system map each page twice.
+                let adds = index > 0;
                 match self.operation.is_tied {
-                    true => chunk.add_tied_weight_gradient(&scores, &mut d_weight),
-                    false => chunk.add_own_weight_gradient(&scores, &mut d_weight),
+                    true => chunk.tied_weight_gradient(&scores, &mut d_weight, adds),
+                    false => chunk.own_weight_gradient(&scores, &mut d_weight, adds),
                 }
             }
             if !d_hidden.is_empty() {
@@ -304,19 +306,19 @@ impl<'a, T: Real> Chunk<'a, T> {
         });
     }
 
-    /// `dE += dSᵀ H`, tile by tile.
-    fn add_tied_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T]) {
+    /// `dE = dSᵀ H`, or `+=`, tile by tile.
+    fn tied_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T], adds: bool) {
         let d_model = self.problem.weight.rows;
         let hidden = Packed::new(self.hidden());
         d_weight.par_chunks_mut(self.problem.tile * d_model).enumerate().for_each(
             |(tile, d_weight)| {
-                multiply(&hidden, self.tile(tile, d_scores).transposed(), d_weight, d_model, true);
+                multiply(&hidden, self.tile(tile, d_scores).transposed(), d_weight, d_model, adds);
             },
         );
     }
 
-    /// `dW += Hᵀ dS`, some rows of W on each thread.
-    fn add_own_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T]) {
+    /// `dW = Hᵀ dS`, or `+=`, some rows of W on each thread.
+    fn own_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T], adds: bool) {
         let [d_model, vocab_size] = [self.problem.weight.rows, self.problem.weight.columns];
         let transpose =
             |to: &mut [_]| self.hidden().transposed().copy_columns(0, self.rows.len(), to);
@@ -330,7 +332,7 @@ impl<'a, T: Real> Chunk<'a, T> {
             for tile in 0..self.n_tiles() {
                 let d_scores = Packed::new(self.tile(tile, d_scores));
                 let d_weight = &mut d_weight[self.classes(tile).start..];
-                multiply(&d_scores, hidden, d_weight, vocab_size, true);
+                multiply(&d_scores, hidden, d_weight, vocab_size, adds);
             }
         });
     }
@@ -346,7 +348,7 @@ impl<'a, T: Real> Chunk<'a, T> {
             for tile in 0..self.n_tiles() {
                 let weight = self.problem.weight.columns(self.classes(tile)).transposed();
                 let weight = Packed::new(weight.columns(index * share..index * share + width));
-                multiply(&weight, self.tile(tile, d_scores), columns, width, true);
+                multiply(&weight, self.tile(tile, d_scores), columns, width, tile > 0);
             }
         });
         for (index, columns) in columns.chunks(n * share).enumerate() {
