@@ -24,7 +24,7 @@ const VOCABULARIES: [[usize; 3]; 3] = [[512, 768, 8192], [512, 768, 50257], [768
 
 fn main() {
     // As many as the twin has.
-    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().expect("the first pool");
+    rayon::ThreadPoolBuilder::new().num_threads(2).use_current_thread().build_global().expect("the first pool");
     memory::keep_freed_memory();
     let filter = std::env::args().skip(1).find(|a| a != "--bench").unwrap_or_default();
     if filter == "memory" {
@@ -230,14 +230,14 @@ fn passes<const D: usize, const E: usize, F: Fn() -> Tensor<E>>(
     prepare: impl Fn(&Device) -> (Tensor<D>, F),
 ) {
     let forward = format!("{name} forward {what}");
-    if forward.contains(filter) {
+    if forward.starts_with(filter) {
         let (_, run) = prepare(&Device::flex());
         report(&forward, || {
             black_box(run());
         });
     }
     let both = format!("{name} forward+backward {what}");
-    if both.contains(filter) {
+    if both.starts_with(filter) {
         let (tracked, run) = prepare(&Device::flex().autodiff());
         report(&both, || {
             let gradients = run().sum().backward();

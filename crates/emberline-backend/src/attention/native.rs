@@ -17,7 +17,7 @@ use crate::flex::simd::{self, Kernel};
 use crate::flex::{Real, slice, strided, tensor};
 
 /// Queries whose scores are computed at once: enough to use a matrix in the cache several times.
-const QUERIES: usize = 32;
+const QUERIES: usize = 48;
 /// Queries that pay for no copy of keys and values: a token that is decoded, a few beams.
 const FEW_QUERIES: usize = 4;
 

@@ -85,6 +85,20 @@ impl<'a, T> Matrix<'a, T> {
                 _ => self.copy_first(first, columns, width, to),
             };
         }
+        if self.row_stride == 1 && columns == width {
+            // As many columns at once as the processor reads as streams.
+            match width {
+                4 => return self.transpose::<4>(first, 0, width, to),
+                6 => return self.transpose::<6>(first, 0, width, to),
+                8 => return self.transpose::<8>(first, 0, width, to),
+                16 => return self.transpose::<16>(first, 0, width, to),
+                32 => {
+                    self.transpose::<16>(first, 0, width, to);
+                    return self.transpose::<16>(first, 16, width, to);
+                }
+                _ => {}
+            }
+        }
         for (block, to) in to.chunks_mut(BLOCK * width).enumerate() {
             for j in 0..columns {
                 for (i, to) in to.chunks_exact_mut(width).enumerate() {
@@ -102,7 +116,29 @@ impl<'a, T> Matrix<'a, T> {
         let (rows, _) = to.as_chunks_mut::<WIDTH>();
         for (i, to) in rows.iter_mut().enumerate() {
             let row = self.row(i)[first..].first_chunk::<WIDTH>().expect("columns that are there");
-            *to = row.map(MaybeUninit::new);
+            to.write_copy_of_slice(row);
+        }
+    }
+
+    /// Columns whose numbers lie side by side, to `PART` places of each row from `offset` on.
+    fn transpose<const PART: usize>(
+        &self,
+        first: usize,
+        offset: usize,
+        width: usize,
+        to: &mut [MaybeUninit<T>],
+    ) where
+        T: Copy,
+    {
+        let columns: [&[T]; PART] = std::array::from_fn(|j| {
+            &self.values[(first + offset + j) * self.column_stride..][..self.rows]
+        });
+        for (i, to) in to.chunks_exact_mut(width).take(self.rows).enumerate() {
+            let to = to[offset..].first_chunk_mut::<PART>().expect("places for these columns");
+            // No `map`, which is a call for many columns.
+            for (to, column) in to.iter_mut().zip(columns) {
+                to.write(column[i]);
+            }
         }
     }
 

@@ -26,14 +26,14 @@ pub(crate) struct Packed<T> {
 }
 
 impl<T: Real> Packed<T> {
-    /// Copies a matrix into panels.
+    /// Copies a matrix into panels, some panels at a time.
     pub(crate) fn new(matrix: Matrix<T>) -> Self {
         let level = Level::detect();
         let (k, n, width) = (matrix.rows, matrix.columns, panel_width::<T>(level));
         let write = |panels: &mut [MaybeUninit<T>]| {
-            panels.par_chunks_mut((k * width).max(1)).enumerate().for_each(|(panel, values)| {
-                matrix.copy_columns(panel * width, width, values);
-            });
+            let share = n.div_ceil(width).div_ceil(2 * rayon::current_num_threads()).min(PANELS);
+            let groups = panels.par_chunks_mut((share * k * width).max(1)).enumerate();
+            groups.for_each(|(group, panels)| copy_panels(matrix, group * share, width, panels));
         };
         // SAFETY: all columns of every panel are written.
         let panels = unsafe { written(n.div_ceil(width) * k * width, write) };
@@ -51,6 +51,24 @@ impl<T: Real> Packed<T> {
         left: Matrix<T>,
         part: Part,
         out: &mut [T],
+        out_stride: usize,
+    ) {
+        // SAFETY: all of it is initialised, and stays so: only numbers are written.
+        unsafe { self.multiply_part_into(left, part, uninit(out), out_stride) }
+    }
+
+    /// As [`multiply_part`](Self::multiply_part), into what need not be initialised.
+    ///
+    /// # Safety
+    /// If the part adds, the columns of its panels are initialised in all rows.
+    ///
+    /// # Panics
+    /// As `multiply_part`.
+    pub(crate) unsafe fn multiply_part_into(
+        &self,
+        left: Matrix<T>,
+        part: Part,
+        out: &mut [MaybeUninit<T>],
         out_stride: usize,
     ) {
         let Part { inner, columns, adds } = part;
@@ -72,7 +90,7 @@ impl<T: Real> Packed<T> {
             left: Left::of(block, copy.as_deref()),
             inner,
             panels: columns.start / width..columns.end.div_ceil(width),
-            out: out.as_mut_ptr(),
+            out: out.as_mut_ptr().cast(),
             out_stride,
             start: if adds { Start::Output } else { Start::Zero },
             rectifies: false,
@@ -164,6 +182,12 @@ impl<T: Real> Packed<T> {
     }
 }
 
+/// Numbers as what they may be written over.
+fn uninit<T: Copy>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: both types have one layout. The caller writes numbers only.
+    unsafe { &mut *(std::ptr::from_mut(numbers) as *mut [MaybeUninit<T>]) }
+}
+
 /// A part of a product.
 pub(crate) struct Part {
     /// Of the inner index.
@@ -229,6 +253,30 @@ impl<'a, T> Left<'a, T> {
         match groups {
             Some(values) => Self::Grouped { values, columns: matrix.columns },
             None => Self::Strided(matrix),
+        }
+    }
+}
+
+/// Panels that are filled together, at most, a block of rows at a time: what lies side by side in the matrix is read as a stream,
+/// and each page of it once.
+const PANELS: usize = 16;
+
+/// Fills panels, the first of which is `first`.
+fn copy_panels<T: Real>(
+    matrix: Matrix<T>,
+    first: usize,
+    width: usize,
+    panels: &mut [MaybeUninit<T>],
+) {
+    const ROWS: usize = 16;
+    let k = matrix.rows;
+    // Columns that lie side by side are streams as they are.
+    let rows = if matrix.column_stride == 1 { ROWS } else { k };
+    for start in (0..k).step_by(rows) {
+        let block = matrix.rows(start..k.min(start + rows));
+        for (panel, values) in panels.chunks_exact_mut(k * width).enumerate() {
+            let values = &mut values[start * width..][..block.rows * width];
+            block.copy_columns((first + panel) * width, width, values);
         }
     }
 }

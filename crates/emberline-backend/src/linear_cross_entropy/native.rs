@@ -3,6 +3,8 @@
 //! Gradients are made in the forward pass, for a gradient of one, while the scores are there: this saves computing
 //! them again, and the backward pass only scales.
 
+use std::mem::MaybeUninit;
+
 use burn::tensor::{DType, Shape, TensorData};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -115,8 +117,9 @@ impl<'a, T: Real> Problem<'a, T> {
         let losses = self.chunks().map(|chunk| {
             let mut partials = chunk.partials();
             partials.par_chunks_mut(chunk.rows.len()).enumerate().for_each(|(tile, partials)| {
-                let mut scores = vec![T::ZERO; chunk.tile_length()];
-                chunk.score(tile, &mut scores, partials);
+                let mut scores = Vec::with_capacity(chunk.tile_length());
+                let room = &mut scores.spare_capacity_mut()[..chunk.tile_length()];
+                chunk.score(tile, room, partials);
             });
             chunk.statistics(&partials).0
         });
@@ -126,23 +129,27 @@ impl<'a, T: Real> Problem<'a, T> {
     /// The loss and the gradients; an empty tensor where there is none.
     fn forward_saving(&self) -> Vec<FlexTensor> {
         let [d_model, vocab_size] = [self.weight.rows, self.weight.columns];
-        let zeros = |index: usize, n: usize| {
-            let is_tracked = self.operation.is_tracked.get(index) == Some(&true);
-            if is_tracked { vec![T::ZERO; n] } else { Vec::new() }
-        };
-        let mut d_hidden = zeros(0, self.hidden.values.len());
-        let mut d_weight = zeros(1, self.weight.values.len());
-        let mut d_bias = zeros(2, vocab_size);
+        let is_tracked = |index: usize| self.operation.is_tracked.get(index) == Some(&true);
+        let zeros = |is_tracked, n| if is_tracked { vec![T::ZERO; n] } else { Vec::new() };
+        let mut d_hidden = zeros(is_tracked(0), self.hidden.values.len());
+        let mut d_bias = zeros(is_tracked(2), vocab_size);
+        // No zeros in what is large: one thread would write them while the others wait.
+        let n_weights = if is_tracked(1) { self.weight.values.len() } else { 0 };
+        let mut d_weight = Vec::with_capacity(n_weights);
         let mut loss = 0.0;
         let mut scores = Vec::new();
         for (index, chunk) in self.chunks().enumerate() {
             let mut partials = chunk.partials();
-            scores.resize(chunk.n_tiles() * chunk.tile_length(), T::ZERO);
-            scores
+            let n_scores = chunk.n_tiles() * chunk.tile_length();
+            scores.clear();
+            scores.reserve(n_scores);
+            scores.spare_capacity_mut()[..n_scores]
                 .par_chunks_mut(chunk.tile_length())
                 .zip(partials.par_chunks_mut(chunk.rows.len()))
                 .enumerate()
                 .for_each(|(tile, (scores, partials))| chunk.score(tile, scores, partials));
+            // SAFETY: every tile was written.
+            unsafe { scores.set_len(n_scores) };
             let (chunk_loss, statistics) = chunk.statistics(&partials);
             loss += chunk_loss;
             scores
@@ -152,17 +159,24 @@ impl<'a, T: Real> Problem<'a, T> {
             if !d_bias.is_empty() {
                 chunk.add_bias_gradient(&scores, &mut d_bias);
             }
-            if !d_weight.is_empty() {
-                // The first writes and does not add: to read fresh zeros makes the system map each page twice.
-                let adds = index > 0;
-                match self.operation.is_tied {
-                    true => chunk.tied_weight_gradient(&scores, &mut d_weight, adds),
-                    false => chunk.own_weight_gradient(&scores, &mut d_weight, adds),
+            if n_weights > 0 {
+                let d_weight = &mut d_weight.spare_capacity_mut()[..n_weights];
+                // SAFETY: the first chunk writes all of it, and others add to that.
+                unsafe {
+                    match self.operation.is_tied {
+                        true => chunk.tied_weight_gradient(&scores, d_weight, index > 0),
+                        false => chunk.own_weight_gradient(&scores, d_weight, index > 0),
+                    }
                 }
             }
             if !d_hidden.is_empty() {
                 chunk.write_hidden_gradient(&scores, &mut d_hidden);
             }
+        }
+        match self.operation.rows.is_empty() {
+            true => d_weight.resize(n_weights, T::ZERO),
+            // SAFETY: the first chunk has written all of it.
+            false => unsafe { d_weight.set_len(n_weights) },
         }
         let weight_shape =
             if self.operation.is_tied { [vocab_size, d_model] } else { [d_model, vocab_size] };
@@ -226,11 +240,18 @@ impl<'a, T: Real> Chunk<'a, T> {
         vec![Partial::default(); self.n_tiles() * self.rows.len()]
     }
 
-    /// The scores of a tile, and what its classes add to the statistics of each row.
-    fn score(&self, tile: usize, scores: &mut [T], partials: &mut [Partial<T>]) {
+    /// The scores of a tile, all of which are written, and what its classes add to the statistics of each row.
+    fn score(&self, tile: usize, scores: &mut [MaybeUninit<T>], partials: &mut [Partial<T>]) {
         let classes = self.classes(tile);
         let weight = Packed::new(self.problem.weight.columns(classes.clone()));
-        multiply(&weight, self.hidden(), scores, self.problem.tile, false);
+        if classes.len() < self.problem.tile {
+            scores.fill(MaybeUninit::new(T::ZERO));
+        }
+        // SAFETY: nothing is added to what is not there, and all columns are written or zeros.
+        let scores = unsafe {
+            multiply_into(&weight, self.hidden(), scores, self.problem.tile, false);
+            scores.assume_init_mut()
+        };
         let distribution = &self.problem.operation.distribution;
         simd::run(Statistics {
             scores,
@@ -307,18 +328,36 @@ impl<'a, T: Real> Chunk<'a, T> {
     }
 
     /// `dE = dSᵀ H`, or `+=`, tile by tile.
-    fn tied_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T], adds: bool) {
+    ///
+    /// # Safety
+    /// If it adds, the gradient is initialised.
+    unsafe fn tied_weight_gradient(
+        &self,
+        d_scores: &[T],
+        d_weight: &mut [MaybeUninit<T>],
+        adds: bool,
+    ) {
         let d_model = self.problem.weight.rows;
         let hidden = Packed::new(self.hidden());
         d_weight.par_chunks_mut(self.problem.tile * d_model).enumerate().for_each(
             |(tile, d_weight)| {
-                multiply(&hidden, self.tile(tile, d_scores).transposed(), d_weight, d_model, adds);
+                let d_scores = self.tile(tile, d_scores).transposed();
+                // SAFETY: as for this function.
+                unsafe { multiply_into(&hidden, d_scores, d_weight, d_model, adds) };
             },
         );
     }
 
     /// `dW = Hᵀ dS`, or `+=`, some rows of W on each thread.
-    fn own_weight_gradient(&self, d_scores: &[T], d_weight: &mut [T], adds: bool) {
+    ///
+    /// # Safety
+    /// If it adds, the gradient is initialised.
+    unsafe fn own_weight_gradient(
+        &self,
+        d_scores: &[T],
+        d_weight: &mut [MaybeUninit<T>],
+        adds: bool,
+    ) {
         let [d_model, vocab_size] = [self.problem.weight.rows, self.problem.weight.columns];
         let transpose =
             |to: &mut [_]| self.hidden().transposed().copy_columns(0, self.rows.len(), to);
@@ -332,7 +371,8 @@ impl<'a, T: Real> Chunk<'a, T> {
             for tile in 0..self.n_tiles() {
                 let d_scores = Packed::new(self.tile(tile, d_scores));
                 let d_weight = &mut d_weight[self.classes(tile).start..];
-                multiply(&d_scores, hidden, d_weight, vocab_size, adds);
+                // SAFETY: as for this function.
+                unsafe { multiply_into(&d_scores, hidden, d_weight, vocab_size, adds) };
             }
         });
     }
@@ -342,15 +382,21 @@ impl<'a, T: Real> Chunk<'a, T> {
         let d_model = self.problem.weight.rows;
         let n = self.rows.len();
         let share = share(d_model);
-        let mut columns = vec![T::ZERO; n * d_model];
-        columns.par_chunks_mut(n * share).enumerate().for_each(|(index, columns)| {
-            let width = columns.len() / n;
-            for tile in 0..self.n_tiles() {
-                let weight = self.problem.weight.columns(self.classes(tile)).transposed();
-                let weight = Packed::new(weight.columns(index * share..index * share + width));
-                multiply(&weight, self.tile(tile, d_scores), columns, width, tile > 0);
-            }
-        });
+        let write = |columns: &mut [MaybeUninit<T>]| {
+            columns.par_chunks_mut(n * share).enumerate().for_each(|(index, columns)| {
+                let width = columns.len() / n;
+                for tile in 0..self.n_tiles() {
+                    let weight = self.problem.weight.columns(self.classes(tile)).transposed();
+                    let weight =
+                        Packed::new(weight.columns(index * share..index * share + width));
+                    let d_scores = self.tile(tile, d_scores);
+                    // SAFETY: the first tile writes all columns, and others add to that.
+                    unsafe { multiply_into(&weight, d_scores, columns, width, tile > 0) };
+                }
+            });
+        };
+        // SAFETY: all columns of every row are written.
+        let columns = unsafe { written(n * d_model, write) };
         for (index, columns) in columns.chunks(n * share).enumerate() {
             let width = columns.len() / n;
             for ((row, _), columns) in self.rows.iter().zip(columns.chunks_exact(width)) {
@@ -378,16 +424,20 @@ fn within(class: usize, classes: &std::ops::Range<usize>) -> Option<usize> {
 }
 
 /// `out = left · right` or `+=`, on this thread.
-fn multiply<T: Real>(
+///
+/// # Safety
+/// If it adds, `out` is initialised.
+unsafe fn multiply_into<T: Real>(
     right: &Packed<T>,
     left: Matrix<T>,
-    out: &mut [T],
+    out: &mut [MaybeUninit<T>],
     out_stride: usize,
     adds: bool,
 ) {
     for first in (0..left.columns).step_by(INNER) {
         let inner = first..left.columns.min(first + INNER);
         let part = Part { inner, columns: 0..right.columns(), adds: adds || first > 0 };
-        right.multiply_part(left, part, out, out_stride);
+        // SAFETY: the first block initialises what the others add to.
+        unsafe { right.multiply_part_into(left, part, out, out_stride) };
     }
 }
