@@ -4,6 +4,7 @@
 pub(crate) mod columns;
 pub(crate) mod few_rows;
 pub(crate) mod fused;
+pub(crate) mod int8;
 pub(crate) mod lanes;
 pub(crate) mod matrix;
 pub(crate) mod packed;
