@@ -82,6 +82,12 @@ impl CausalSelfAttentionConfig {
 }
 
 impl CausalSelfAttention {
+    /// The same with weights of int8, as [`Linear::into_int8`].
+    #[must_use]
+    pub fn into_int8(self) -> Self {
+        Self { input: self.input.into_int8(), output: self.output.into_int8(), ..self }
+    }
+
     /// Attends. Dropout draws from `random`; without it nothing is dropped. `starts` are the first valid tokens of rows
     /// that are padded on the left.
     ///

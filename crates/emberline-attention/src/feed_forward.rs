@@ -84,6 +84,12 @@ impl FeedForwardConfig {
 }
 
 impl FeedForward {
+    /// The same with weights of int8, as [`Linear::into_int8`].
+    #[must_use]
+    pub fn into_int8(self) -> Self {
+        Self { inner: self.inner.into_int8(), outer: self.outer.into_int8(), ..self }
+    }
+
     /// Applies it to every position.
     ///
     /// # Shapes

@@ -17,10 +17,10 @@ pub(crate) fn glorot(
     let LinearConfig { d_input, d_output, bias } = config;
     let bound = (6.0 / (d_input + fan_out) as f64).sqrt();
     let weight = random.named("weight").uniforms(d_input * d_output, -bound, bound);
-    Linear {
-        weight: Param::from_data(TensorData::new(weight, [d_input, d_output]), device),
-        bias: bias.then(|| Param::from_tensor(Tensor::zeros([d_output], device))),
-    }
+    Linear::new(
+        Param::from_data(TensorData::new(weight, [d_input, d_output]), device),
+        bias.then(|| Param::from_tensor(Tensor::zeros([d_output], device))),
+    )
 }
 
 /// A linear layer with weights of the normal distribution with the given standard deviation and a bias of zeros.
@@ -32,8 +32,8 @@ pub(crate) fn normal(
 ) -> Linear {
     let LinearConfig { d_input, d_output, bias } = config;
     let weight = move || random.named("weight").normals(d_input * d_output, deviation);
-    Linear {
-        weight: lazy([d_input, d_output], device, weight),
-        bias: bias.then(|| lazy([d_output], device, move || vec![0.0; d_output])),
-    }
+    Linear::new(
+        lazy([d_input, d_output], device, weight),
+        bias.then(|| lazy([d_output], device, move || vec![0.0; d_output])),
+    )
 }

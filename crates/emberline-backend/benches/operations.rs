@@ -115,7 +115,7 @@ fn drop_out(filter: &str, tokens: usize, width: usize) {
 fn embed(filter: &str, sizes @ [tokens, width, words]: [usize; 3]) {
     passes(filter, "embedding", &sizes.map(|n| n.to_string()).join("x"), |device| {
         let table = random([words, width], device);
-        let embedding = Embedding { weight: Param::from_tensor(table.clone()) };
+        let embedding = Embedding::new(Param::from_tensor(table.clone()));
         let tokens = classes(tokens, words, device).unsqueeze();
         (table, move || embedding.forward(tokens.clone()))
     });

@@ -2,14 +2,19 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
-use emberline_core::Stream;
 use emberline_core::parameters::lazy;
+use emberline_core::{HeadWeights, Stream};
+
+use crate::int8::Int8;
+use crate::linear::head_scores;
 
 /// A vector for each token: the product of its one-hot vector with a matrix, without the product.
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// The vectors as rows, `[vocab_size, d_embedding]`.
     pub weight: Param<Tensor<2>>,
+    #[module(skip)]
+    int8: Int8,
 }
 
 impl Embedding {
@@ -22,7 +27,20 @@ impl Embedding {
         device: &Device,
     ) -> Self {
         let values = move || random.named("weight").normals(vocab_size * d_embedding, deviation);
-        Self { weight: lazy([vocab_size, d_embedding], device, values) }
+        Self::new(lazy([vocab_size, d_embedding], device, values))
+    }
+
+    /// The table `[vocab_size, d_embedding]`.
+    pub fn new(weight: Param<Tensor<2>>) -> Self {
+        Self { weight, int8: Int8::default() }
+    }
+
+    /// The table as int8, a scale for each token: for inference on the CPU, as
+    /// [`Linear::into_int8`](crate::Linear::into_int8).
+    #[must_use]
+    pub fn into_int8(self) -> Self {
+        let (weight, int8) = Int8::round(self.weight, true);
+        Self { weight, int8 }
     }
 
     /// Looks the tokens up.
@@ -31,26 +49,54 @@ impl Embedding {
     /// - tokens: `[batch_size, seq_length]`
     /// - output: `[batch_size, seq_length, d_embedding]`
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        lookup(self.weight.val(), tokens)
+        match self.int8.lookup(tokens) {
+            Ok(vectors) => vectors,
+            Err(tokens) => lookup(self.weight.val(), tokens),
+        }
+    }
+
+    /// The scores of the tokens where the table is the head, too.
+    ///
+    /// # Shapes
+    /// - hidden: `[n, d_embedding]`
+    /// - output: `[n, vocab_size]`
+    ///
+    /// # Panics
+    /// If the last axis is not `d_embedding`.
+    pub fn scores(&self, hidden: Tensor<2>) -> Tensor<2> {
+        let [_, d_embedding] = self.weight.lazy_shape().dims();
+        assert_eq!(hidden.dims()[1], d_embedding, "the width of what a table scores");
+        match self.int8.affine(hidden, None, false) {
+            Ok(scores) => scores,
+            Err(hidden) => head_scores(HeadWeights::tied(self.weight.val(), None), hidden),
+        }
     }
 }
 
 fn lookup(table: Tensor<2>, tokens: Tensor<2, Int>) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if crate::flex::runs_natively(&table) {
-        let vocab_size = table.dims()[0];
         let shape = tokens.dims();
-        let row = |token: i64| match usize::try_from(token) {
-            Ok(row) if row < vocab_size => row,
-            _ => panic!("token {token} of a table of {vocab_size}"),
-        };
-        let rows = tokens.into_data().iter::<i64>().map(row).collect();
+        let rows = rows_of(tokens, table.dims()[0]);
         return crate::flex::fused::run(
             native::Lookup { rows, shape },
             vec![table.into_dispatch()],
         );
     }
     burn::tensor::module::embedding(table, tokens)
+}
+
+/// The rows of tokens in a table.
+///
+/// # Panics
+/// If it has no such row.
+#[cfg(feature = "flex")]
+pub(crate) fn rows_of(tokens: Tensor<2, Int>, vocab_size: usize) -> Vec<usize> {
+    let row = |token: i64| match usize::try_from(token) {
+        Ok(row) if row < vocab_size => row,
+        _ => panic!("token {token} of a table of {vocab_size}"),
+    };
+    tokens.into_data().iter::<i64>().map(row).collect()
 }
 
 #[cfg(feature = "flex")]

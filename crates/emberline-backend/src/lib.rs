@@ -21,6 +21,7 @@ mod embedding;
 mod flex;
 mod gelu;
 mod host;
+mod int8;
 mod layer_norm;
 mod linear;
 mod linear_cross_entropy;

@@ -6,6 +6,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use emberline_core::{HeadWeights, Stream};
 use serde::{Deserialize, Serialize};
 
+use crate::int8::Int8;
+
 /// The size of a [`Linear`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinearConfig {
@@ -19,13 +21,15 @@ pub struct LinearConfig {
 
 /// `y = x W + b`.
 ///
-/// Adapters and packed weights will be parts of it, which is why models use no other linear layer.
+/// Weights of int8 are a part of it and adapters will be, which is why models use no other linear layer.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// W, `[d_input, d_output]`.
     pub weight: Param<Tensor<2>>,
     /// b, `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    int8: Int8,
 }
 
 impl LinearConfig {
@@ -40,14 +44,28 @@ impl LinearConfig {
         let bound = 1.0 / (d_input as f64).sqrt();
         let weight = random.named("weight").uniforms(d_input * d_output, -bound, bound);
         let bias = bias.then(|| random.named("bias").uniforms(d_output, -bound, bound));
-        Linear {
-            weight: Param::from_data(TensorData::new(weight, [d_input, d_output]), device),
-            bias: bias.map(|bias| Param::from_data(TensorData::new(bias, [d_output]), device)),
-        }
+        Linear::new(
+            Param::from_data(TensorData::new(weight, [d_input, d_output]), device),
+            bias.map(|bias| Param::from_data(TensorData::new(bias, [d_output]), device)),
+        )
     }
 }
 
 impl Linear {
+    /// A layer of a weight `[d_input, d_output]` and a bias `[d_output]`.
+    pub fn new(weight: Param<Tensor<2>>, bias: Option<Param<Tensor<1>>>) -> Self {
+        Self { weight, bias, int8: Int8::default() }
+    }
+
+    /// The layer with weights of int8, a scale for each column, whose products take a quarter of the memory: for
+    /// inference on the CPU. The parameter is now what it was rounded to. Where gradients are kept, in f64 and on other
+    /// devices the layer stays as it is.
+    #[must_use]
+    pub fn into_int8(self) -> Self {
+        let (weight, int8) = Int8::round(self.weight, false);
+        Self { weight, int8, ..self }
+    }
+
     /// Applies the layer to the last axis.
     ///
     /// # Shapes
@@ -57,7 +75,7 @@ impl Linear {
     /// # Panics
     /// If the last axis is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        affine(input, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()), false)
+        self.affine(input, false)
     }
 
     /// The layer and ReLU after it, `max(0, x W + b)`.
@@ -65,7 +83,17 @@ impl Linear {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn forward_relu<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        affine(input, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()), true)
+        self.affine(input, true)
+    }
+
+    fn affine<const D: usize>(&self, input: Tensor<D>, rectifies: bool) -> Tensor<D> {
+        let [d_input, _] = self.weight.lazy_shape().dims();
+        assert_eq!(input.dims()[D - 1], d_input, "the width of a linear layer's input");
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        match self.int8.affine(input, bias.clone(), rectifies) {
+            Ok(output) => output,
+            Err(input) => affine(input, self.weight.val(), bias, rectifies),
+        }
     }
 }
 

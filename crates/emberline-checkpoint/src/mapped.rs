@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::TensorData;
+use burn::tensor::{AllocationProperty, Bytes, TensorData};
 use memmap2::Mmap;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
@@ -19,7 +19,8 @@ use crate::pytorch::{self, PyTorchTensor};
 #[derive(Debug)]
 pub(crate) struct MappedFile {
     path: PathBuf,
-    bytes: Mmap,
+    /// The mapping, which lives as long as the last part of it that was lent.
+    bytes: bytes::Bytes,
     header: Header,
 }
 
@@ -39,8 +40,9 @@ impl MappedFile {
         let file = File::open(path).map_err(CheckpointError::read(path))?;
         // SAFETY: the bytes of a mapping must not change while they are borrowed. The mapping is
         // private to `MappedFile`, which lends it immutably and only as bytes, for which every value
-        // is valid. That no other process writes into the file in place is the contract of `Weights`.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(CheckpointError::read(path))?;
+        // is valid, and floats, for which it is too. That no other process writes into the file in place is the contract of `Weights`.
+        let mapping = unsafe { Mmap::map(&file) }.map_err(CheckpointError::read(path))?;
+        let bytes = bytes::Bytes::from_owner(mapping);
         let is_named_for_pytorch =
             path.extension().is_some_and(|e| ["bin", "pt", "pth"].map(OsStr::new).contains(&e));
         let header = if is_named_for_pytorch || pytorch::is_pytorch(&bytes) {
@@ -77,13 +79,13 @@ impl MappedFile {
                 (tensor.dtype, &tensor.shape, Elements::View(tensor, &self.bytes))
             }
         };
-        Some(MappedTensor { file: &self.path, dtype, shape, elements })
+        Some(MappedTensor { file: self, dtype, shape, elements })
     }
 }
 
 /// A tensor of a mapped file.
 pub(crate) struct MappedTensor<'a> {
-    file: &'a Path,
+    file: &'a MappedFile,
     pub(crate) dtype: Dtype,
     pub(crate) shape: &'a [usize],
     elements: Elements<'a>,
@@ -112,10 +114,24 @@ impl<'a> MappedTensor<'a> {
         }
     }
 
+    /// The elements of floats as a part of the mapping, which the file must outlive, where they lie in it as they are
+    /// read: no copy, and no memory that the system could not take back. Else a copy.
+    pub(crate) fn lent(&self) -> Bytes {
+        // Where a file that is mapped cannot be removed or replaced, mappings must not live long.
+        let can_be_lent = cfg!(all(unix, target_endian = "little"));
+        let size = elements::from_file(self.dtype).map_or(0, |dtype| dtype.size());
+        match self.bytes() {
+            Cow::Borrowed(bytes) if can_be_lent && bytes.as_ptr().addr().is_multiple_of(size) => {
+                Bytes::from_shared(self.file.bytes.slice_ref(bytes), AllocationProperty::File)
+            }
+            bytes => Bytes::from_bytes_vec(bytes.into_owned()),
+        }
+    }
+
     pub(crate) fn read(&self, name: &str) -> Result<TensorData, CheckpointError> {
         let dtype =
             elements::from_file(self.dtype).ok_or_else(|| CheckpointError::ElementType {
-                path: self.file.to_path_buf(),
+                path: self.file.path.clone(),
                 tensor: name.to_string(),
                 found: self.dtype.to_string(),
             })?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Tensor, TensorData};
 use emberline_core::parameters::ModulePath;
 
 use crate::elements;
@@ -37,7 +37,9 @@ pub fn save_weights<M: Module>(
 /// exactly one parameter.
 ///
 /// Values are converted to the parameter's own element type, so half-precision files load into `f32`
-/// models. Ids, devices and whether a parameter is trained stay as they are; parameters that have not
+/// models. Those of that type already stay in the file on the CPU of a Unix, mapped into memory, until somebody changes
+/// them: the file must not be truncated or written to in place, as Python does where it saves to the same directory, while
+/// the module lives. Ids, devices and whether a parameter is trained stay as they are; parameters that have not
 /// been initialised never are.
 ///
 /// # Errors
@@ -171,14 +173,14 @@ impl ModuleMapper for Loader<'_> {
         let dtype = elements::from_file(tensor.dtype).expect("every tensor was compared");
         let bytes = match (stored.transposed, tensor.shape) {
             (true, &[rows, columns]) => {
-                elements::transposed(&tensor.bytes(), [rows, columns], dtype.size())
+                let turned = elements::transposed(&tensor.bytes(), [rows, columns], dtype.size());
+                Bytes::from_bytes_vec(turned)
             }
-            _ => tensor.bytes().into_owned(),
+            _ => tensor.lent(),
         };
         let device = param.lazy_device();
         let wanted = wanted_dtype(&param);
-        let data =
-            TensorData::from_bytes_vec(bytes, param.lazy_shape(), dtype).convert_dtype(wanted);
+        let data = TensorData::from_bytes(bytes, param.lazy_shape(), dtype).convert_dtype(wanted);
         let value = device
             .memory_persistent_allocations(data, |data| Tensor::from_data(data, (&device, wanted)));
         let id = param.id;
@@ -207,7 +209,7 @@ fn wanted_dtype<const D: usize>(param: &Param<Tensor<D>>) -> DType {
 mod tests {
     use burn::module::ParamId;
     use burn::tensor::{Device, f16};
-    use emberline_backend::test_device;
+    use emberline_backend::{storage_address, test_device};
     use emberline_core::parameters::parameters;
 
     use super::*;
@@ -315,6 +317,26 @@ mod tests {
         let expected = TensorData::from([f16::from_f32(0.1).to_f32(), -2.0]);
         assert_eq!(model.layers[0].bias.val().into_data(), expected);
         assert_eq!(model.layers[1].bias.val().into_data(), TensorData::from([9.0f32, 10.0]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_needs_no_change_is_not_copied_and_its_change_does_not_reach_the_file() {
+        let (device, folder) = (test_device(), tempfile::tempdir().unwrap());
+        let path = folder.path().join("weights");
+        save_weights(&Model::new(1.0, &device), &path, &Stored::same).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let weights = Weights::open(&path).unwrap();
+        let load = || load_weights(Model::new(0.0, &device), &weights, &Stored::same).unwrap();
+        let (one, other) = (load(), load());
+        let address = |model: &Model| storage_address(&model.weight.val()).unwrap();
+        assert_eq!(address(&one), address(&other));
+        drop(weights);
+        let changed = Model { weight: one.weight.map(|weight| weight * 2.0), ..one };
+        let doubled: Vec<f32> =
+            other.weight.val().into_data().iter::<f32>().map(|x| 2.0 * x).collect();
+        assert_eq!(changed.weight.val().into_data().try_into_vec::<f32>().unwrap(), doubled);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  \
         cargo xtask generate runs/char-lstm/1 --prompt \"To be\" --temperature 0.7\n  \
         cargo xtask generate runs/char-lstm/1 --prompt \"ROMEO:\" --stop JULIET --num-return-sequences 3\n  \
-        cargo xtask generate runs/char-lstm/1 --interactive --scores=2")]
+        cargo xtask generate runs/char-lstm/1 --interactive --scores=2\n  \
+        cargo xtask generate gpt2 --prompt \"Hello\" --int8 --perplexity-of my.txt")]
     Generate(GenerateArguments),
     /// Ask a trained model about lines of text
     #[command(
@@ -180,6 +181,12 @@ pub struct GenerateArguments {
     /// The seed of the draws
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Round the weights of a GPT to int8, which decodes faster, and tell what that costs in perplexity
+    #[arg(long)]
+    pub int8: bool,
+    /// The text to tell it on [default: the prompt]
+    #[arg(long, value_name = "FILE", requires = "int8", alias = "perplexity_of")]
+    pub perplexity_of: Option<PathBuf>,
     /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
     #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
     pub device: DeviceName,

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, ensure};
+use emberline_backend::device::DeviceName;
 use emberline_generation::{
     BeamConfig, GenerationConfig, GenerationError, Hypothesis, Pick, Sampling, TextStep, TopP,
     beam_search_text, generate_text, generate_texts,
@@ -45,8 +46,22 @@ pub fn run(arguments: GenerateArguments) -> Outcome {
     if arguments.bad_words.iter().any(String::is_empty) {
         return Err(Failure::usage("--bad-words is empty: it would be everywhere"));
     }
+    if arguments.int8 && arguments.device != DeviceName::Flex {
+        return Err(Failure::usage("--int8 is for the CPU, --device flex"));
+    }
     let directory = model_directory::resolve(&arguments.model)?;
-    let loaded = model_directory::load(&directory, &arguments.device.open()?)?;
+    let mut loaded = model_directory::load(&directory, &arguments.device.open()?)?;
+    if arguments.int8 {
+        let (text, named) = match &arguments.perplexity_of {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+                (text, path.display().to_string())
+            }
+            None => (arguments.prompt.clone(), "the prompt".to_string()),
+        };
+        loaded = loaded.into_int8(&text, &named)?;
+    }
     decoding.set_bad_words(&arguments.bad_words, &loaded.tokenizer)?;
     let writer = Writer {
         loaded: &loaded,

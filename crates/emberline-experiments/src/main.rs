@@ -15,6 +15,7 @@ mod dry_run;
 mod experiments;
 mod failure;
 mod generate;
+mod int8;
 mod interrupt;
 mod list;
 mod model_directory;

@@ -11,7 +11,7 @@ use emberline_attention::{
     Activation, CausalSelfAttention, CausalSelfAttentionConfig, FeedForward, FeedForwardConfig,
     LayerNorm, PositionKind, Positions,
 };
-use emberline_backend::{Dropout, Embedding, Gelu, head_scores};
+use emberline_backend::{Dropout, Embedding, Gelu};
 use emberline_checkpoint::{PublishedNames, Stored, Tied};
 use emberline_core::{
     Causal, HeadWeights, HiddenStates, Incremental, Stream, TokenBatch, TokenEncoder,
@@ -319,11 +319,23 @@ impl VocabularyHead for Gpt2 {
     }
 
     fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-        head_scores(self.head_weights(), hidden)
+        self.embedding.scores(hidden)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.embedding.weight.lazy_shape()[0]
     }
 }
 
 impl Gpt2 {
+    /// The same with int8 for every matrix but the positions, for inference on the CPU, as
+    /// [`Linear::into_int8`](emberline_backend::Linear::into_int8).
+    #[must_use]
+    pub fn into_int8(self) -> Self {
+        let blocks = self.blocks.into_iter().map(Block::into_int8);
+        Self { embedding: self.embedding.into_int8(), blocks: blocks.collect(), ..self }
+    }
+
     /// Runs the layers, and shows what goes into each.
     fn run(
         &self,
@@ -357,6 +369,11 @@ impl Gpt2 {
 }
 
 impl Block {
+    fn into_int8(self) -> Self {
+        let (attention, feed_forward) = (self.attention.into_int8(), self.feed_forward.into_int8());
+        Self { attention, feed_forward, ..self }
+    }
+
     /// `x + Attention(Norm(x))`, and `x + FeedForward(Norm(x))` of that.
     fn forward(
         &self,
@@ -403,6 +420,23 @@ mod tests {
         laws::rows_are_independent(&model, &device);
         laws::left_padding_changes_nothing(&model, &device);
         laws::hidden_states_end_in_the_encoding(&model, 11, &device);
+    }
+
+    #[test]
+    fn the_laws_hold_for_int8_of_which_it_is_near_and_has_the_parameters() {
+        let device = test_device();
+        let plain = config().init(Stream::new(1), &device);
+        let model = plain.clone().into_int8();
+        laws::incremental(&model, &device);
+        laws::rows_are_independent(&model, &device);
+        let batch = TokenBatch::from_rows(&[&[1, 10, 3], &[0, 4, 4]], &device);
+        let difference = (model.encode(&batch) - plain.encode(&batch)).abs().max();
+        let difference = difference.into_scalar::<f32>();
+        assert!(difference > 0.0 && difference < 0.05, "{difference}");
+        assert_eq!(model.vocab_size(), 11);
+        assert_eq!(parameter_count(&model), parameter_count(&plain));
+        let changed = model.embedding.weight.val() - plain.embedding.weight.val();
+        assert!(changed.abs().max().into_scalar::<f32>() < 1.2 / 254.0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use emberline_attention::{
     Activation, CausalSelfAttention, CausalSelfAttentionConfig, FeedForward, FeedForwardConfig,
     LayerNorm, PositionKind, Positions,
 };
-use emberline_backend::{Dropout, Embedding, Gelu, head_scores};
+use emberline_backend::{Dropout, Embedding, Gelu};
 use emberline_checkpoint::Stored;
 use emberline_core::{
     Causal, HeadWeights, HiddenStates, Incremental, Stream, TokenBatch, TokenEncoder,
@@ -254,11 +254,23 @@ impl VocabularyHead for Gpt3 {
     }
 
     fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-        head_scores(self.head_weights(), hidden)
+        self.embedding.scores(hidden)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.embedding.weight.lazy_shape()[0]
     }
 }
 
 impl Gpt3 {
+    /// The same with int8 for every matrix but the positions, for inference on the CPU, as
+    /// [`Linear::into_int8`](emberline_backend::Linear::into_int8).
+    #[must_use]
+    pub fn into_int8(self) -> Self {
+        let blocks = self.blocks.into_iter().map(Block::into_int8);
+        Self { embedding: self.embedding.into_int8(), blocks: blocks.collect(), ..self }
+    }
+
     /// Runs the layers, and shows what goes into each.
     fn run(
         &self,
@@ -285,6 +297,11 @@ impl Gpt3 {
 }
 
 impl Block {
+    fn into_int8(self) -> Self {
+        let (attention, feed_forward) = (self.attention.into_int8(), self.feed_forward.into_int8());
+        Self { attention, feed_forward, ..self }
+    }
+
     /// `x + Attention(Norm(x))`, and `x + FeedForward(Norm(x))` of that.
     fn forward(
         &self,

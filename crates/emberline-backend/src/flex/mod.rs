@@ -1,8 +1,10 @@
 //! What the native bodies share: tensors as slices, matrix products, and kernels compiled for the
 //! vector instructions of the machine they run on.
 
+pub(crate) mod columns;
 pub(crate) mod few_rows;
 pub(crate) mod fused;
+pub(crate) mod int8;
 pub(crate) mod lanes;
 pub(crate) mod matrix;
 pub(crate) mod packed;

@@ -50,8 +50,8 @@ fn what_a_gpt2_cannot_read_is_refused() {
     refused(folder.emberline(&["generate", model, "--prompt", "a"]), 1, &["tokenizer.json"]);
 }
 
-#[test]
-fn a_prompt_without_room_for_what_follows_is_refused() {
+/// A folder with a GPT-2 of letters in `model`.
+fn with_letters() -> Folder {
     let folder = Folder::new();
     let model = folder.path("model");
     std::fs::create_dir(&model).unwrap();
@@ -61,6 +61,33 @@ fn a_prompt_without_room_for_what_follows_is_refused() {
     let letters = emberline_text::Corpus::new("letters", "abcdefghijklm").unwrap();
     std::fs::write(model.join("tokenizer.json"), Tokenizer::characters(&letters).to_json())
         .unwrap();
+    folder
+}
+
+#[test]
+fn int8_tells_what_it_costs_in_perplexity_which_is_little() {
+    let folder = with_letters();
+    folder.write("text", "abcdefghijklmmlkjihgfedcba".as_bytes());
+    let generate = |more: &[&str]| {
+        let generate = ["generate", "model", "--prompt", "abc", "--int8", "--max-new-tokens=4"];
+        folder.emberline(&[&generate, more].concat())
+    };
+    let written = folder.succeed(generate(&["--perplexity-of", "text"]));
+    assert!(written.stdout.starts_with("abc") && written.stdout.len() == 8, "{}", written.stdout);
+    let line = written.stderr.lines().find(|line| line.contains("int8")).unwrap();
+    let numbers: Vec<f64> = line.split([' ', ':']).filter_map(|word| word.parse().ok()).collect();
+    let &[int8, f32, percent] = &numbers[..] else { panic!("{line}") };
+    assert!(int8 > 1.0 && f32 > 1.0 && (int8 / f32 - 1.0).abs() < 0.03, "{line}");
+    assert!((percent - (int8 / f32 - 1.0) * 100.0).abs() < 0.01, "{line}");
+    let written = folder.succeed(generate(&[]));
+    assert!(written.stderr.contains("a token of the prompt"), "{}", written.stderr);
+    refused(generate(&["--perplexity-of", "absent"]), 1, &["absent"]);
+    refused(generate(&["--device", "wgpu"]), 2, &["--int8", "CPU"]);
+}
+
+#[test]
+fn a_prompt_without_room_for_what_follows_is_refused() {
+    let folder = with_letters();
     let generate = |prompt: &str| {
         folder.emberline(&["generate", "model", "--prompt", prompt, "--max-new-tokens=4"])
     };

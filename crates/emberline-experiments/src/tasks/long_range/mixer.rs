@@ -269,7 +269,7 @@ mod tests {
     fn a_convolution_is_burns_padded_on_the_left() {
         let device = test_device();
         let Mixer::Cnn(layers) = mixer(&config(1, 3), MixerKind::Cnn, &device) else { panic!() };
-        let Linear { weight, bias } = layers[0].linear.clone();
+        let Linear { weight, bias, .. } = layers[0].linear.clone();
         let kernel = weight.val().reshape([3, 8, 8]).permute([2, 1, 0]); // [output, input, place]
         let input = vectors(2, 6, &device);
         let padded = Tensor::cat(vec![Tensor::zeros([2, 2, 8], &device), input.clone()], 1);

@@ -1,0 +1,39 @@
+//! The result of a product whose columns are shared out to threads: each writes a part of every row.
+
+use std::mem::MaybeUninit;
+
+/// Rows of numbers that several threads write.
+pub(crate) struct Columns<T> {
+    values: *mut T,
+    length: usize,
+    columns: usize,
+}
+
+// SAFETY: numbers are only written, and no two threads write one, as `write` asks for.
+unsafe impl<T: Send> Sync for Columns<T> {}
+
+impl<T> Columns<T> {
+    /// Rows of so many numbers, one after the other. They must outlive it.
+    pub(crate) fn new(values: &mut [MaybeUninit<T>], columns: usize) -> Self {
+        Self { values: values.as_mut_ptr().cast(), length: values.len(), columns }
+    }
+
+    /// Writes numbers of a row from a column on.
+    ///
+    /// # Safety
+    /// No other thread writes any of them.
+    ///
+    /// # Panics
+    /// If the row is not there, or ends before.
+    #[inline(always)]
+    pub(crate) unsafe fn write(&self, row: usize, column: usize, numbers: &[T])
+    where
+        T: Copy,
+    {
+        let place = row * self.columns + column;
+        assert!(column + numbers.len() <= self.columns, "the columns of a result");
+        assert!(place + numbers.len() <= self.length, "the rows of a result");
+        // SAFETY: they are there, and nobody else's.
+        unsafe { self.values.add(place).copy_from_nonoverlapping(numbers.as_ptr(), numbers.len()) };
+    }
+}
