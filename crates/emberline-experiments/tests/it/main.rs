@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+mod autoregressive;
 mod bad_directories;
 mod bad_input;
 mod end_to_end;
