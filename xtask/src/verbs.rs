@@ -46,6 +46,13 @@ pub const VERBS: &[Verb] = &[
         action: Action::Program,
     },
     Verb {
+        name: "evaluate",
+        summary: "how well a model tells what comes next in a text",
+        usage: "<run or model dir> --text FILE [--stride N] [--window N] | --last-words FILE [--json] …",
+        example: "cargo xtask evaluate gpt2 --text wiki.txt --stride 512",
+        action: Action::Program,
+    },
+    Verb {
         name: "predict",
         summary: "ask a trained model about lines of text",
         usage: "translation <run or model dir> [--text TEXT] [--num-beams N] [--json] …",

@@ -79,6 +79,11 @@ pub trait Incremental: Causal {
     /// What the model keeps of the tokens before.
     type Cache: Cache;
 
+    /// Whether rows that are padded on the left go on together, as
+    /// [`laws::left_padding_changes_nothing`](crate::laws::left_padding_changes_nothing) has it. Rows of different
+    /// lengths do not share a batch of other models.
+    const READS_LEFT_PADDING: bool = false;
+
     /// Encodes the tokens that follow those that made `cache`; `None` is the start of a text.
     ///
     /// # Shapes

@@ -8,6 +8,7 @@
 mod bleu;
 mod bleu_tokenizer;
 mod chrf;
+mod conditioning;
 mod confusion;
 mod continuations;
 mod error;
@@ -24,6 +25,7 @@ mod test_model;
 pub use bleu::{Bleu, BleuCounts, BleuScore, BleuSmoothing, MAX_ORDER};
 pub use bleu_tokenizer::BleuTokenizer;
 pub use chrf::{Chrf, ChrfCounts, ChrfScore};
+pub use conditioning::{first_sentences, question_prompt, summary_prompt, translation_prompt};
 pub use confusion::ConfusionMatrix;
 pub use continuations::{LastWords, encode_continuation, last_words};
 pub use error::EvaluationError;

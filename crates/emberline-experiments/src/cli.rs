@@ -36,8 +36,14 @@ pub enum Verb {
         cargo xtask generate runs/char-lstm/1 --prompt \"To be\" --temperature 0.7\n  \
         cargo xtask generate runs/char-lstm/1 --prompt \"ROMEO:\" --stop JULIET --num-return-sequences 3\n  \
         cargo xtask generate runs/char-lstm/1 --interactive --scores=2\n  \
-        cargo xtask generate gpt2 --prompt \"Hello\" --int8 --perplexity-of my.txt")]
+        cargo xtask generate gpt2 --prompt \"Hello\" --int8 --perplexity-of my.txt\n  \
+        cargo xtask generate gpt2 --prompts prompts.txt --slide --json")]
     Generate(GenerateArguments),
+    /// How well a model tells what comes next in a text
+    #[command(after_help = "Examples:\n  \
+        cargo xtask evaluate gpt2 --text wiki.txt --stride 512 --start-token \"<|endoftext|>\"\n  \
+        cargo xtask evaluate gpt2 --last-words lambada.jsonl --json")]
+    Evaluate(EvaluateArguments),
     /// Ask a trained model about lines of text
     #[command(
         subcommand,
@@ -122,6 +128,15 @@ pub struct GenerateArguments {
     /// The text to continue
     #[arg(long, default_value = "\n")]
     pub prompt: String,
+    /// Continue every line of a file together, or of stdin if it is -
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "interactive", "num_beams"])]
+    pub prompts: Option<PathBuf>,
+    /// How many of them, and of the texts of a prompt, are written at a time
+    #[arg(long, value_name = "N", default_value_t = 8, alias = "batch_size")]
+    pub batch_size: usize,
+    /// Go on from the last half of what the model reads when a text gets longer, instead of ending it
+    #[arg(long, conflicts_with = "num_beams")]
+    pub slide: bool,
     /// Continue every line of stdin, the n-th with seed + n - 1, until it ends
     #[arg(long, conflicts_with = "prompt")]
     pub interactive: bool,
@@ -143,12 +158,15 @@ pub struct GenerateArguments {
     /// Draw from the most likely tokens that together have probability P
     #[arg(long, value_name = "P", alias = "top_p")]
     pub top_p: Option<f64>,
+    /// The same, without the token that crosses P: the top-p of OpenAI's code for GPT-2
+    #[arg(long, value_name = "P", conflicts_with = "top_p")]
+    pub openai_top_p: Option<f64>,
     /// Search for the most likely text with N beams, instead of drawing
     #[arg(
         long,
         value_name = "N",
         alias = "num_beams",
-        conflicts_with_all = ["temperature", "top_k", "top_p", "stop", "scores"]
+        conflicts_with_all = ["temperature", "top_k", "top_p", "openai_top_p", "stop", "scores"]
     )]
     pub num_beams: Option<usize>,
     /// How many texts to write, each by draws of its own, or the best that the search finds
@@ -193,6 +211,44 @@ pub struct GenerateArguments {
     /// Print a JSON object for each text when it is done, instead of the text as it comes
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EvaluateArguments {
+    /// A run directory, a checkpoint or a model directory
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub file: EvaluatedFile,
+    /// How many tokens the model reads at a time [default: its positions, or 1024 of a recurrent model]
+    #[arg(long, value_name = "N", requires = "text")]
+    pub window: Option<usize>,
+    /// By how many tokens the next window is further on [default: half the window]
+    #[arg(long, value_name = "N", requires = "text")]
+    pub stride: Option<usize>,
+    /// A token to read before each text, so that its first one is scored too: <|endoftext|> of GPT-2
+    #[arg(long, value_name = "TOKEN", requires = "text", alias = "start_token")]
+    pub start_token: Option<String>,
+    /// How many windows or passages are read at a time
+    #[arg(long, value_name = "N", default_value_t = 8, alias = "batch_size")]
+    pub batch_size: usize,
+    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
+    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
+    pub device: DeviceName,
+    /// Print one line of JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is evaluated, and how.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct EvaluatedFile {
+    /// The perplexity of a text by overlapping windows; of a .jsonl the `text` of each line is one
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// How often the model writes the last word of a passage, as of LAMBADA: a passage a line, or a .jsonl
+    #[arg(long, value_name = "FILE", alias = "last_words")]
+    pub last_words: Option<PathBuf>,
 }
 
 /// What is asked.

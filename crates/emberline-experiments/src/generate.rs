@@ -6,15 +6,15 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result, ensure};
 use emberline_backend::device::DeviceName;
 use emberline_generation::{
-    BeamConfig, GenerationConfig, GenerationError, Hypothesis, Pick, Sampling, TextStep, TopP,
-    beam_search_text, generate_text, generate_texts,
+    BeamConfig, ContextLimit, GenerationConfig, GenerationError, Pick, Sampling, TopP,
 };
 use emberline_text::{TextError, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::cli::GenerateArguments;
+use crate::documents::Documents;
 use crate::failure::{Failure, Outcome};
-use crate::model_directory::{self, Loaded, with_model};
+use crate::model_directory::{self, Loaded};
 use crate::terminal;
 
 /// What stands between the texts of one prompt.
@@ -27,11 +27,11 @@ const SEPARATOR: &str = "\n\n--------\n\n";
 pub fn sampling(
     temperature: f64,
     top_k: Option<usize>,
-    top_p: Option<f64>,
+    top_p: Option<TopP>,
 ) -> Result<Sampling, GenerationError> {
     let is_greedy = temperature == 0.0;
     let temperature = if is_greedy { 1.0 } else { temperature };
-    let random = Sampling::Random { temperature, top_k, top_p: top_p.map(TopP::Reaching) };
+    let random = Sampling::Random { temperature, top_k, top_p };
     random.validate()?;
     Ok(if is_greedy { Sampling::Greedy } else { random })
 }
@@ -63,12 +63,16 @@ pub fn run(arguments: GenerateArguments) -> Outcome {
         loaded = loaded.into_int8(&text, &named)?;
     }
     decoding.set_bad_words(&arguments.bad_words, &loaded.tokenizer)?;
+    decoding.suit(&loaded, arguments.slide);
     let writer = Writer {
         loaded: &loaded,
         model: directory.display().to_string(),
         n_alternatives: arguments.scores,
         json: arguments.json,
     };
+    if let Some(file) = &arguments.prompts {
+        return Ok(writer.answer_lines(&Documents::lines(file)?, &decoding)?);
+    }
     if !arguments.interactive {
         return Ok(writer.answer(&arguments.prompt, &decoding)?);
     }
@@ -115,10 +119,12 @@ impl Decoding {
             temperature,
             top_k,
             top_p,
+            openai_top_p,
             num_beams,
             num_return_sequences,
             repetition_penalty,
             no_repeat_ngram_size,
+            batch_size,
             seed,
             ..
         } = arguments;
@@ -135,6 +141,7 @@ impl Decoding {
             };
             return config.validate().map(|()| Self::Search(config));
         }
+        let top_p = top_p.map(TopP::Reaching).or(openai_top_p.map(TopP::Within));
         let config = GenerationConfig {
             sampling: sampling(temperature, top_k, top_p)?,
             n_sequences: num_return_sequences,
@@ -143,6 +150,7 @@ impl Decoding {
             min_new_tokens,
             max_new_tokens,
             stop_strings: arguments.stop.clone(),
+            batch_size,
             seed,
             ..GenerationConfig::default()
         };
@@ -152,6 +160,21 @@ impl Decoding {
     fn set_seed(&mut self, seed: u64) {
         if let Self::Draw(config) = self {
             config.seed = seed;
+        }
+    }
+
+    /// Takes on what the model knows: its positions, and the tokens that end its texts.
+    fn suit(&mut self, loaded: &Loaded, slides: bool) {
+        match self {
+            Self::Draw(config) => {
+                config.context_limit = match loaded.n_positions {
+                    Some(n_positions) if slides => ContextLimit::Slides(n_positions),
+                    Some(n_positions) => ContextLimit::Ends(n_positions),
+                    None => ContextLimit::None,
+                };
+                config.stop_tokens.clone_from(&loaded.stop_tokens);
+            }
+            Self::Search(config) => config.stop_tokens.clone_from(&loaded.stop_tokens),
         }
     }
 
@@ -180,17 +203,34 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn answer(&self, prompt: &str, decoding: &Decoding) -> Result<()> {
         match decoding {
-            Decoding::Draw(config) => self.draw(prompt, config),
+            Decoding::Draw(config) => Ok(self.draw(&[prompt], config)??),
             Decoding::Search(config) => self.search(prompt, config),
         }
     }
 
-    fn draw(&self, prompt: &str, config: &GenerationConfig) -> Result<()> {
-        let is_streamed = !self.json && config.n_sequences == 1;
+    /// Answers all lines of a file together.
+    fn answer_lines(&self, lines: &Documents, decoding: &Decoding) -> Result<()> {
+        let Decoding::Draw(config) = decoding else { unreachable!("a search has one prompt") };
+        lines.check(|line| {
+            let n_tokens = self.loaded.tokenizer.encode(line)?.len();
+            ensure!(n_tokens > 0, "the line is empty: a model goes on from one token at least");
+            Ok(())
+        })?;
+        lines.at_its_place(self.draw(&lines.texts(), config)?, config.n_sequences)
+    }
+
+    /// The outer error is that of stdout.
+    fn draw(
+        &self,
+        prompts: &[&str],
+        config: &GenerationConfig,
+    ) -> Result<Result<(), GenerationError>> {
+        let n_rows = prompts.len() * config.n_sequences;
+        let is_streamed = !self.json && n_rows == 1;
         // The prompt is known to be the model's only with the first piece that follows it.
-        let mut before = prompt;
-        let mut scores = vec![Vec::new(); config.n_sequences];
-        let texts = self.loaded.continue_texts(prompt, config, |step| {
+        let mut before = prompts[0];
+        let mut scores = vec![Vec::new(); n_rows];
+        let texts = self.loaded.continue_texts(prompts, config, |step| {
             if let (Some(n), Some(pick)) = (self.n_alternatives, step.pick) {
                 scores[step.row].push(self.score(pick, n));
             }
@@ -204,9 +244,15 @@ impl Writer<'_> {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             }
-        })?;
+        });
+        let texts = match texts {
+            Ok(texts) => texts,
+            Err(error) => return Ok(Err(error)),
+        };
         let mut out = String::new();
-        for (sequence, (text, scores)) in texts.iter().zip(&scores).enumerate() {
+        for (row, (text, scores)) in texts.iter().zip(&scores).enumerate() {
+            let (index, sequence) = (row / config.n_sequences, row % config.n_sequences);
+            let prompt = prompts[index];
             if self.json {
                 let mut line = json!({
                     "prompt": prompt,
@@ -214,6 +260,9 @@ impl Writer<'_> {
                     "model": self.model,
                     "seed": config.seed,
                 });
+                if prompts.len() > 1 {
+                    line["index"] = json!(index);
+                }
                 if config.n_sequences > 1 {
                     line["sequence"] = json!(sequence);
                 }
@@ -223,7 +272,7 @@ impl Writer<'_> {
                 out += &format!("{line}\n");
                 continue;
             }
-            if sequence > 0 {
+            if row > 0 {
                 out += SEPARATOR;
             }
             match is_streamed {
@@ -235,7 +284,7 @@ impl Writer<'_> {
                 out += &format!("{score}\n");
             }
         }
-        Ok(terminal::result(out)?)
+        Ok(Ok(terminal::result(out)?))
     }
 
     fn search(&self, prompt: &str, config: &BeamConfig) -> Result<()> {
@@ -278,75 +327,5 @@ impl Writer<'_> {
             score["most_probable"] = likely.collect();
         }
         score
-    }
-}
-
-impl Loaded {
-    /// Continues a text; `on_text` sees each piece as it comes, and may end it.
-    ///
-    /// # Errors
-    /// Those of [`generate_text`].
-    pub fn continue_text(
-        &self,
-        prompt: &str,
-        config: &GenerationConfig,
-        on_text: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<String> {
-        let config = self.draws(prompt, config)?;
-        let Self { model, tokenizer, device, .. } = self;
-        let text = with_model!(model, model => generate_text(model, tokenizer, prompt, &config, device, on_text));
-        Ok(text?)
-    }
-
-    /// The same, as often as the config asks for; `on_step` sees each token.
-    ///
-    /// # Errors
-    /// Those of [`generate_texts`].
-    fn continue_texts(
-        &self,
-        prompt: &str,
-        config: &GenerationConfig,
-        on_step: impl FnMut(&TextStep<'_>) -> ControlFlow<()>,
-    ) -> Result<Vec<String>> {
-        let config = self.draws(prompt, config)?;
-        let Self { model, tokenizer, device, .. } = self;
-        let texts = with_model!(model, model => generate_texts(model, tokenizer, &[prompt], &config, device, on_step));
-        Ok(texts?)
-    }
-
-    /// The best continuations of a text that are found.
-    ///
-    /// # Errors
-    /// Those of [`beam_search_text`].
-    fn search(&self, prompt: &str, config: &BeamConfig) -> Result<Vec<(String, Hypothesis)>> {
-        let max_new_tokens = self.within_positions(prompt, config.max_new_tokens)?;
-        let config = BeamConfig { max_new_tokens, ..config.clone() };
-        let Self { model, tokenizer, device, .. } = self;
-        let found = with_model!(model, model => beam_search_text(model, tokenizer, prompt, &config, device));
-        Ok(found?)
-    }
-
-    fn draws(&self, prompt: &str, config: &GenerationConfig) -> Result<GenerationConfig> {
-        let max_new_tokens = self.within_positions(prompt, config.max_new_tokens)?;
-        Ok(GenerationConfig { max_new_tokens, ..config.clone() })
-    }
-
-    /// As many of the new tokens as the model has positions for after a prompt.
-    ///
-    /// # Errors
-    /// If the prompt takes them all, or is not of the tokenizer.
-    fn within_positions(&self, prompt: &str, max_new_tokens: usize) -> Result<usize> {
-        let Some(n_positions) = self.n_positions else { return Ok(max_new_tokens) };
-        let n_tokens = self.tokenizer.encode(prompt)?.len();
-        ensure!(
-            n_tokens < n_positions,
-            "the prompt has {n_tokens} tokens, and the model {n_positions} positions: expected at least one for what \
-             follows"
-        );
-        let room = n_positions - n_tokens;
-        if room < max_new_tokens {
-            terminal::note(format_args!("the positions of the model end after {room} new tokens"));
-        }
-        Ok(max_new_tokens.min(room))
     }
 }

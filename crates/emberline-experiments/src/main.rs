@@ -8,10 +8,13 @@
 mod activations;
 mod cli;
 mod config;
+mod continuations;
 mod data;
 mod datasets;
 mod doctor;
+mod documents;
 mod dry_run;
+mod evaluate;
 mod experiments;
 mod failure;
 mod generate;
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Verb::List(arguments) => list::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
         Verb::Generate(arguments) => generate::run(arguments),
+        Verb::Evaluate(arguments) => evaluate::run(arguments),
         Verb::Predict(task) => predict::run(task),
         Verb::Activations(arguments) => activations::run(arguments),
         Verb::Plan(arguments) => plan::run(arguments),

@@ -59,6 +59,8 @@ pub struct Loaded {
     pub device: Device,
     /// The longest text; `None` where there is no limit.
     pub n_positions: Option<usize>,
+    /// The tokens that end a text.
+    pub stop_tokens: Vec<u32>,
 }
 
 /// Writes the weights of a model into a directory that is there.
@@ -116,7 +118,41 @@ pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
         "{} has a vocabulary of {n_tokens} tokens, and its model one of {vocab_size}",
         directory.display(),
     );
-    Ok(Loaded { model, tokenizer, device: device.clone(), n_positions })
+    let stop_tokens = stop_tokens(directory, n_tokens)?;
+    Ok(Loaded { model, tokenizer, device: device.clone(), n_positions, stop_tokens })
+}
+
+/// The `eos_token_id` of a directory that `transformers` wrote, where the model has that token.
+fn stop_tokens(directory: &Path, vocab_size: usize) -> Result<Vec<u32>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ends {
+        One(u32),
+        Several(Vec<u32>),
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        eos_token_id: Option<Ends>,
+    }
+    // The first that says so, as in `transformers`.
+    for name in ["generation_config.json", "config.json"] {
+        let path = directory.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let name = path.display();
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {name}"))?;
+        let config: Config = serde_json::from_slice(&text)
+            .with_context(|| format!("the `eos_token_id` of {name} cannot be used"))?;
+        let tokens = match config.eos_token_id {
+            Some(Ends::One(token)) => vec![token],
+            Some(Ends::Several(tokens)) => tokens,
+            None => continue,
+        };
+        return Ok(tokens.into_iter().filter(|token| (*token as usize) < vocab_size).collect());
+    }
+    Ok(Vec::new())
 }
 
 /// A language model that reads and writes tokens.

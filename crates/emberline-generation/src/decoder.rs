@@ -11,8 +11,9 @@ pub(crate) trait Decoder: Sized {
     /// The number of tokens that are scored.
     fn vocab_size(&self) -> usize;
 
-    /// Reads the tokens that come next in each row, of one number in all of them, and scores those that may follow:
-    /// `[rows, vocab_size]`.
+    /// Reads the tokens that come next in each row, and scores those that may follow: `[rows, vocab_size]`. There are as
+    /// many of them in every row, but for the first of rows that a model with
+    /// [`READS_LEFT_PADDING`](Incremental::READS_LEFT_PADDING) continues.
     fn advance(self, tokens: &[&[u32]]) -> (Tensor<2>, Self);
 
     /// The same, with what the last position of each row attends to in its source, `[rows, source_length]`; `None` of a
@@ -24,6 +25,12 @@ pub(crate) trait Decoder: Sized {
 
     /// Goes on with the given rows, in the given order.
     fn select_rows(self, rows: &[usize]) -> Self;
+
+    /// Forgets all that was read: what is read next is the beginning of rows, which may differ in length.
+    ///
+    /// # Panics
+    /// If rows are targets, which begin with what starts them.
+    fn forget(self) -> Self;
 }
 
 /// What a causal model continues prompts with. The first tokens to read are the prompts.
@@ -46,13 +53,17 @@ impl<M: Incremental> Decoder for Continuation<'_, M> {
     }
 
     fn advance(self, tokens: &[&[u32]]) -> (Tensor<2>, Self) {
-        let batch = TokenBatch::from_rows(tokens, self.device);
+        let batch = TokenBatch::left_padded(tokens, self.device);
         let (hidden, cache) = self.model.encode_from(&batch, self.cache);
         (last_scores(self.model, hidden), Self { cache: Some(cache), ..self })
     }
 
     fn select_rows(self, rows: &[usize]) -> Self {
         Self { cache: self.cache.map(|cache| cache.select_rows(rows)), ..self }
+    }
+
+    fn forget(self) -> Self {
+        Self { cache: None, ..self }
     }
 }
 
@@ -94,6 +105,10 @@ impl<M: EncoderDecoder> Decoder for Target<'_, M> {
 
     fn select_rows(self, rows: &[usize]) -> Self {
         Self { cache: self.cache.select_rows(rows), ..self }
+    }
+
+    fn forget(self) -> Self {
+        unreachable!("a target has as many positions as it may get tokens")
     }
 }
 

@@ -27,6 +27,19 @@ pub enum GenerationError {
         /// The size of the model's vocabulary.
         vocab_size: usize,
     },
+    /// A prompt leaves no position for what follows.
+    #[error(
+        "prompt {row} has {n_tokens} tokens, and the model {max_positions} positions: expected at least one for what \
+         follows"
+    )]
+    PromptTooLong {
+        /// The index of the prompt.
+        row: usize,
+        /// The number of its tokens.
+        n_tokens: usize,
+        /// How many tokens the model can read.
+        max_positions: usize,
+    },
     /// A continuation leaves no position for a token before it.
     #[error(
         "continuation {row} has {n_tokens} tokens: expected at most {max_positions}, the positions of the model"

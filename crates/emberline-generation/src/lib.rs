@@ -26,7 +26,7 @@ mod text;
 pub use beam::{
     BeamConfig, BeamScoring, EarlyStopping, Hypothesis, beam_search, beam_search_target,
 };
-pub use engine::{GenerationConfig, generate, generate_target, generate_with_scores};
+pub use engine::{ContextLimit, GenerationConfig, generate, generate_target, generate_with_scores};
 pub use error::GenerationError;
 pub use likelihood::{
     Likelihood, LogLikelihood, likelihoods, log_probabilities, target_log_probabilities,

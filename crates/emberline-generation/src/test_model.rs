@@ -124,6 +124,9 @@ impl Causal for SumModel {}
 impl Incremental for SumModel {
     type Cache = Sums;
 
+    /// The padding is of zeros.
+    const READS_LEFT_PADDING: bool = true;
+
     fn encode_from(&self, batch: &TokenBatch, cache: Option<Sums>) -> (Tensor<3>, Sums) {
         let mut sums = cache.unwrap_or_else(|| {
             let n_rows = batch.dims()[0];

@@ -295,6 +295,8 @@ impl TokenEncoder for Gpt2 {
 impl Incremental for Gpt2 {
     type Cache = GptCache;
 
+    const READS_LEFT_PADDING: bool = true;
+
     fn encode_from(&self, batch: &TokenBatch, cache: Option<GptCache>) -> (Tensor<3>, GptCache) {
         let mut cache = GptCache::before(batch, cache, self.blocks.len());
         let hidden = self.run(batch, &mut cache, |_| {});

@@ -2,8 +2,11 @@
 
 #![recursion_limit = "256"]
 
+mod autoregressive;
+mod bad_directories;
 mod bad_input;
 mod end_to_end;
+mod evaluation;
 mod generation;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu;

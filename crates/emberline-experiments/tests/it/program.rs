@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use emberline_text::{Corpus, Tokenizer};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -42,6 +43,27 @@ impl Folder {
             folder.write(&format!("parallel/{part}.en"), en.repeat(6).as_bytes());
         }
         folder
+    }
+
+    /// The same once more, as it was.
+    pub fn gpt2_of_letters_again(&self) {
+        std::fs::remove_dir_all(self.path("model")).unwrap();
+        self.gpt2_of_letters();
+    }
+
+    /// The directory `model` of a GPT-2 of 13 letters and 8 positions, which `transformers` wrote, with a tokenizer, and
+    /// what is known of it: see `tests/fixtures/gpt2_of_letters.py`.
+    pub fn gpt2_of_letters(&self) -> Value {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2_of_letters");
+        let read = |file: &str| std::fs::read(source.join(file)).unwrap();
+        std::fs::create_dir(self.path("model")).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            self.write(&format!("model/{file}"), &read(file));
+        }
+        let expected: Value = serde_json::from_slice(&read("expected.json")).unwrap();
+        let letters = Corpus::new("letters", expected["letters"].as_str().unwrap()).unwrap();
+        self.write("model/tokenizer.json", &Tokenizer::characters(&letters).to_json());
+        expected
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

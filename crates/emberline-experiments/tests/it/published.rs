@@ -93,5 +93,5 @@ fn a_prompt_without_room_for_what_follows_is_refused() {
     };
     let written = folder.succeed(generate("abcdef"));
     assert!(written.stderr.contains("end after 2 new tokens"), "{}", written.stderr);
-    refused(generate("abcdefgh"), 1, &["the prompt has 8 tokens", "8 positions"]);
+    refused(generate("abcdefgh"), 1, &["prompt 0 has 8 tokens", "8 positions"]);
 }

@@ -10,6 +10,40 @@ use crate::input;
 use crate::restrictions::Restrictions;
 use crate::sampling::Sampling;
 
+/// What becomes of a text that gets longer than a model can read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContextLimit {
+    /// The model reads texts of any length.
+    #[default]
+    None,
+    /// It reads so many tokens: a text ends there, and a prompt must be shorter.
+    Ends(usize),
+    /// It reads so many tokens, the last ones of a prompt: a text that gets longer goes on from the last half of them,
+    /// which the model reads anew. Every token but the first few so comes after half of what the model can read at least.
+    Slides(usize),
+}
+
+impl ContextLimit {
+    /// Where the model begins to read a prompt.
+    pub(super) fn start(self, n_tokens: usize) -> usize {
+        match self {
+            Self::Slides(max_positions) => n_tokens.saturating_sub(max_positions),
+            Self::None | Self::Ends(_) => 0,
+        }
+    }
+
+    /// Where it begins to read a row that it has read from `start` on.
+    pub(super) fn slid(self, start: usize, n_tokens: usize) -> usize {
+        match self {
+            Self::Slides(max_positions) if n_tokens - start > max_positions => {
+                n_tokens - (max_positions / 2).max(1)
+            }
+            _ => start,
+        }
+    }
+}
+
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +65,8 @@ pub struct GenerationConfig {
     pub max_new_tokens: usize,
     /// How many more for each token of its prompt or source.
     pub max_per_input_token: f64,
+    /// How long a row may get with its prompt, or how much of it the model reads. Targets know nothing of it.
+    pub context_limit: ContextLimit,
     /// Tokens that end a row; they are not part of what it gets.
     pub stop_tokens: Vec<u32>,
     /// Texts that end a row; they are not part of what it gets. Only [`generate_texts`](crate::generate_texts) and
@@ -55,6 +91,7 @@ impl Default for GenerationConfig {
             min_new_tokens: 0,
             max_new_tokens: 100,
             max_per_input_token: 0.0,
+            context_limit: ContextLimit::None,
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),
             batch_size: 64,
@@ -84,6 +121,10 @@ impl GenerationConfig {
         if self.stop_strings.iter().any(String::is_empty) {
             return Err(GenerationError::EmptyStopString);
         }
+        if let ContextLimit::Ends(positions) | ContextLimit::Slides(positions) = self.context_limit
+        {
+            input::check_at_least_1("context_limit", positions)?;
+        }
         input::check_at_least_1("batch_size", self.batch_size)
     }
 
@@ -96,6 +137,22 @@ impl GenerationConfig {
 
     pub(super) fn limit(&self, input: &[u32]) -> usize {
         input::limit(self.max_new_tokens, self.max_per_input_token, input)
+    }
+
+    /// How many tokens the rows of a prompt get at most.
+    pub(super) fn limit_of_prompt(
+        &self,
+        row: usize,
+        prompt: &[u32],
+    ) -> Result<usize, GenerationError> {
+        let (limit, n_tokens) = (self.limit(prompt), prompt.len());
+        match self.context_limit {
+            ContextLimit::Ends(max_positions) if n_tokens >= max_positions => {
+                Err(GenerationError::PromptTooLong { row, n_tokens, max_positions })
+            }
+            ContextLimit::Ends(max_positions) => Ok(limit.min(max_positions - n_tokens)),
+            ContextLimit::None | ContextLimit::Slides(_) => Ok(limit),
+        }
     }
 
     pub(super) fn restrictions(&self) -> Restrictions<'_> {

@@ -10,7 +10,7 @@ use std::slice;
 use burn::tensor::Device;
 use emberline_core::{EncoderDecoder, Incremental, Stream};
 
-pub use self::config::GenerationConfig;
+pub use self::config::{ContextLimit, GenerationConfig};
 use crate::batches::{batches_by_length, batches_of_one_length};
 use crate::decoder::{Continuation, Decoder, Target, to_numbers};
 use crate::error::GenerationError;
@@ -22,12 +22,12 @@ use crate::sampling::highest;
 /// that row with `Break`. The rows are those of the first prompt, `n_sequences` of them, then those of the second.
 ///
 /// A prompt is encoded once, and then each new token alone: the work for a token does not grow with the
-/// text where the model's cache does not. Prompts of one length share a batch, and the lengths come one
-/// after the other. A row after which every token is ruled out ends as it is.
+/// text where the model's cache does not. Prompts of similar length share a batch, of one length where the model does
+/// not read rows that are padded on the left. A row after which every token is ruled out ends as it is.
 ///
 /// # Errors
 /// [`EmptyPrompt`](GenerationError::EmptyPrompt), [`UnknownToken`](GenerationError::UnknownToken),
-/// [`BadWord`](GenerationError::BadWord) and those of [`GenerationConfig::validate`] before anything is generated, and
+/// [`PromptTooLong`](GenerationError::PromptTooLong), [`BadWord`](GenerationError::BadWord) and those of [`GenerationConfig::validate`] before anything is generated, and
 /// [`StopStringsOfTokens`](GenerationError::StopStringsOfTokens);
 /// [`NotANumber`](GenerationError::NotANumber) if the model's scores are not.
 pub fn generate<M: Incremental>(
@@ -65,26 +65,30 @@ pub(crate) fn continue_prompts<M: Incremental>(
 ) -> Result<Vec<Vec<u32>>, GenerationError> {
     input::check_prompts(prompts, model.vocab_size())?;
     config.restrictions().check_bad_words(model.vocab_size())?;
+    let limits =
+        prompts.iter().enumerate().map(|(row, prompt)| config.limit_of_prompt(row, prompt));
+    let limits: Vec<usize> = limits.collect::<Result<_, _>>()?;
     let prompts = config.repeated(prompts);
+    let limit = |row: usize| limits[row / config.n_sequences];
     let mut generated = vec![Vec::new(); prompts.len()];
-    for batch in batches_of_one_length(&prompts, config.batch_size) {
-        let limit = config.limit(prompts[batch[0]]);
-        if limit == 0 {
+    let batches = match M::READS_LEFT_PADDING {
+        true => batches_by_length(&prompts, config.batch_size),
+        false => batches_of_one_length(&prompts, config.batch_size),
+    };
+    for mut batch in batches {
+        batch.retain(|row| limit(*row) > 0);
+        if batch.is_empty() {
             continue;
         }
         let distinct = Distinct::new(&batch, config.n_sequences);
-        let first: Vec<&[u32]> = distinct.rows.iter().map(|row| prompts[*row]).collect();
-        let rows = batch.into_iter().map(|index| Row::new(index, prompts[index], limit, config));
+        let read = |row: &usize| &prompts[*row][config.context_limit.start(prompts[*row].len())..];
+        let first: Vec<&[u32]> = distinct.rows.iter().map(read).collect();
+        let row = |index: usize| {
+            Row::new(index, prompts[index], limit(index), config.context_limit, config)
+        };
+        let rows = batch.into_iter().map(row).collect();
         let decoder = Continuation::new(model, device);
-        write_rows(
-            decoder,
-            rows.collect(),
-            &first,
-            distinct,
-            config,
-            &mut on_pick,
-            &mut generated,
-        )?;
+        write_rows(decoder, rows, &first, distinct, config, &mut on_pick, &mut generated)?;
     }
     Ok(generated)
 }
@@ -122,7 +126,9 @@ pub fn generate_target<M: EncoderDecoder>(
         let distinct = Distinct::new(&batch, config.n_sequences);
         let read: Vec<&[u32]> = distinct.rows.iter().map(|row| sources[*row]).collect();
         let start = slice::from_ref(&start_token);
-        let row = |index: usize| Row::new(index, start, config.limit(sources[index]), config);
+        let row = |index: usize| {
+            Row::new(index, start, config.limit(sources[index]), ContextLimit::None, config)
+        };
         let rows = batch.into_iter().map(row).collect();
         let first = vec![start; read.len()];
         let decoder = Target::new(model, &read, device);
@@ -171,12 +177,30 @@ struct Row {
     n_first: usize,
     /// How many new tokens it gets at most.
     limit: usize,
+    context_limit: ContextLimit,
+    /// The first of the tokens that the model reads.
+    start: usize,
 }
 
 impl Row {
-    fn new(index: usize, first: &[u32], limit: usize, config: &GenerationConfig) -> Self {
+    fn new(
+        index: usize,
+        first: &[u32],
+        limit: usize,
+        context_limit: ContextLimit,
+        config: &GenerationConfig,
+    ) -> Self {
         let (chance, tokens, n_first) = (config.chance(index), first.to_vec(), first.len());
-        Self { index, chance, tokens, n_first, limit }
+        let start = context_limit.start(first.len());
+        Self { index, chance, tokens, n_first, limit, context_limit, start }
+    }
+
+    /// Lets the model begin to read further on if the tokens have become too many; whether it does.
+    fn slide(&mut self) -> bool {
+        let start = self.context_limit.slid(self.start, self.tokens.len());
+        let slides = start != self.start;
+        self.start = start;
+        slides
     }
 
     fn n_new(&self) -> usize {
@@ -246,13 +270,16 @@ fn write_rows<D: Decoder>(
         if going_on.is_empty() {
             return Ok(());
         }
-        if !parents.iter().copied().eq(0..numbers.len() / vocab_size) {
-            decoder = decoder.select_rows(&parents);
-        }
         rows = going_on;
         places = (0..rows.len()).collect();
-        let next: Vec<&[u32]> =
-            rows.iter().map(|row| &row.tokens[row.tokens.len() - 1..]).collect();
+        let n_slides = rows.iter_mut().filter_map(|row| row.slide().then_some(())).count();
+        if n_slides > 0 {
+            decoder = decoder.forget();
+        } else if !parents.iter().copied().eq(0..numbers.len() / vocab_size) {
+            decoder = decoder.select_rows(&parents);
+        }
+        let unread = |row: &Row| if n_slides > 0 { row.start } else { row.tokens.len() - 1 };
+        let next: Vec<&[u32]> = rows.iter().map(|row| &row.tokens[unread(row)..]).collect();
         (scores, decoder) = decoder.advance(&next);
     }
 }

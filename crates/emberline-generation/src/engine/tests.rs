@@ -101,6 +101,52 @@ fn prompts_of_different_lengths_give_what_each_gives_alone() {
 }
 
 #[test]
+fn prompts_of_different_lengths_share_a_batch_of_a_model_that_reads_left_padding() {
+    let model = uncertain();
+    let prompts: [&[u32]; 3] = [&[1, 2, 3], &[4], &[0, 5]];
+    let together = run(&model, &prompts, &config(random(), 8)).unwrap();
+    assert_eq!(model.calls.lock().unwrap()[..2], [[3, 3], [3, 1]]);
+    let one_by_one = GenerationConfig { batch_size: 1, ..config(random(), 8) };
+    assert_eq!(run(&model, &prompts, &one_by_one).unwrap(), together);
+}
+
+#[test]
+fn a_text_that_gets_too_long_goes_on_from_the_last_half_of_what_the_model_reads() {
+    let model = uncertain();
+    let prompts: [&[u32]; 3] = [&[1, 2], &[4, 3, 2, 1, 0], &[0, 5, 1, 4, 2, 2, 3]];
+    let sliding = |context_limit| GenerationConfig { context_limit, ..config(random(), 11) };
+    let found = run(&model, &prompts, &sliding(ContextLimit::Slides(5))).unwrap();
+    for (index, (prompt, found)) in prompts.into_iter().zip(&found).enumerate() {
+        let (mut tokens, mut start) = (prompt.to_vec(), prompt.len().saturating_sub(5));
+        for position in 0..11 {
+            if tokens.len() - start > 5 {
+                start = tokens.len() - 2;
+            }
+            let sum: u32 = tokens[start..].iter().sum();
+            let uniform = config(random(), 11).chance(index).uniform(position);
+            tokens.push(random().pick(model.scores(sum as usize), uniform).unwrap());
+        }
+        assert_eq!(tokens[prompt.len()..], found[..], "{prompt:?}");
+    }
+    let unlimited = run(&model, &prompts, &config(random(), 11)).unwrap();
+    assert_eq!(run(&model, &prompts, &sliding(ContextLimit::Slides(99))).unwrap(), unlimited);
+}
+
+#[test]
+fn a_text_ends_with_the_positions_of_the_model_where_it_does_not_slide() {
+    let model = uncertain();
+    let ending = |context_limit| GenerationConfig { context_limit, ..config(Sampling::Greedy, 4) };
+    let tokens = run(&model, &[&[1, 2, 3], &[4]], &ending(ContextLimit::Ends(5))).unwrap();
+    assert_eq!(tokens.iter().map(Vec::len).collect::<Vec<_>>(), [2, 4]);
+    let error = run(&model, &[&[1], &[1, 2, 3]], &ending(ContextLimit::Ends(3))).unwrap_err();
+    let expected =
+        "prompt 1 has 3 tokens, and the model 3 positions: expected at least one for what follows";
+    assert_eq!(error.to_string(), expected);
+    let error = run(&model, &[&[1]], &ending(ContextLimit::Slides(0))).unwrap_err().to_string();
+    assert_eq!(error, "context_limit is 0: expected at least 1");
+}
+
+#[test]
 fn streamed_tokens_are_the_returned_ones() {
     let mut streamed = vec![Vec::new(); 2];
     let returned = generate(
