@@ -16,7 +16,6 @@ use emberline_backend::{Linear, LinearConfig};
 use emberline_core::Stream;
 
 use crate::cache::KeyValueCache;
-use crate::initial::normal;
 
 /// The sizes of a [`CausalSelfAttention`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,8 +62,8 @@ impl CausalSelfAttentionConfig {
         let of_input = LinearConfig::new(d_model, 3 * d_inner);
         let of_output = LinearConfig::new(d_inner, d_model);
         CausalSelfAttention {
-            input: normal(of_input, input, random.named("input"), device),
-            output: normal(of_output, output, random.named("output"), device),
+            input: of_input.init_normal(input, random.named("input"), device),
+            output: of_output.init_normal(output, random.named("output"), device),
             n_heads,
             band,
             dropout,

@@ -12,7 +12,7 @@ use emberline_backend::{Gelu, Linear, LinearConfig};
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::initial::{glorot, normal};
+use crate::initial::glorot;
 
 /// What stands between two linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +70,16 @@ impl FeedForwardConfig {
     ) -> FeedForward {
         let Self { d_model, d_ff, activation } = *self;
         FeedForward {
-            inner: normal(LinearConfig::new(d_model, d_ff), inner, random.named("inner"), device),
-            outer: normal(LinearConfig::new(d_ff, d_model), outer, random.named("outer"), device),
+            inner: LinearConfig::new(d_model, d_ff).init_normal(
+                inner,
+                random.named("inner"),
+                device,
+            ),
+            outer: LinearConfig::new(d_ff, d_model).init_normal(
+                outer,
+                random.named("outer"),
+                device,
+            ),
             activation,
         }
     }
@@ -95,10 +103,21 @@ impl FeedForward {
     /// # Shapes
     /// - input, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        self.outer.forward(match self.activation {
-            Activation::Relu => self.inner.forward_relu(input),
-            Activation::Gelu(form) => form.forward(self.inner.forward(input)),
-        })
+        self.outer.forward(self.activation.after(&self.inner, input))
+    }
+}
+
+impl Activation {
+    /// A linear layer and the activation after it.
+    ///
+    /// # Shapes
+    /// - input: `[..., d_input]`
+    /// - output: `[..., d_output]`
+    pub fn after<const D: usize>(self, linear: &Linear, input: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Relu => linear.forward_relu(input),
+            Self::Gelu(form) => form.forward(linear.forward(input)),
+        }
     }
 }
 

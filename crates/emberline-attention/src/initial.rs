@@ -4,7 +4,6 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_backend::{Linear, LinearConfig};
 use emberline_core::Stream;
-use emberline_core::parameters::lazy;
 
 /// A linear layer with weights uniform in `±√(6 / (d_input + fan_out))` (Glorot and Bengio, 2010) and a bias of
 /// zeros.
@@ -20,20 +19,5 @@ pub(crate) fn glorot(
     Linear::new(
         Param::from_data(TensorData::new(weight, [d_input, d_output]), device),
         bias.then(|| Param::from_tensor(Tensor::zeros([d_output], device))),
-    )
-}
-
-/// A linear layer with weights of the normal distribution with the given standard deviation and a bias of zeros.
-pub(crate) fn normal(
-    config: LinearConfig,
-    deviation: f64,
-    random: Stream,
-    device: &Device,
-) -> Linear {
-    let LinearConfig { d_input, d_output, bias } = config;
-    let weight = move || random.named("weight").normals(d_input * d_output, deviation);
-    Linear::new(
-        lazy([d_input, d_output], device, weight),
-        bias.then(|| lazy([d_output], device, move || vec![0.0; d_output])),
     )
 }

@@ -78,18 +78,51 @@ impl MultiHeadAttentionConfig {
     /// # Panics
     /// As [`d_head`](Self::d_head).
     pub fn init(&self, random: Stream, device: &Device) -> MultiHeadAttention {
-        let Self { d_model, n_heads, bias, dropout, .. } = *self;
-        let d_inner = n_heads * self.d_head();
-        let input = LinearConfig { d_input: d_model, d_output: d_inner, bias };
-        let output = LinearConfig { d_input: d_inner, d_output: d_model, bias };
+        let [input, output] = self.products();
+        let linear = |config: LinearConfig, fan_out, name| {
+            glorot(config, fan_out, random.named(name), device)
+        };
         MultiHeadAttention {
-            query: glorot(input, 3 * d_inner, random.named("query"), device),
-            key: glorot(input, 3 * d_inner, random.named("key"), device),
-            value: glorot(input, 3 * d_inner, random.named("value"), device),
-            output: glorot(output, d_model, random.named("output"), device),
-            n_heads,
-            dropout,
+            query: linear(input, 3 * input.d_output, "query"),
+            key: linear(input, 3 * input.d_output, "key"),
+            value: linear(input, 3 * input.d_output, "value"),
+            output: linear(output, output.d_output, "output"),
+            n_heads: self.n_heads,
+            dropout: self.dropout,
         }
+    }
+
+    /// Weights of the normal distribution with the given standard deviation, biases zero.
+    ///
+    /// # Panics
+    /// As [`d_head`](Self::d_head).
+    pub fn init_normal(
+        &self,
+        deviation: f64,
+        random: Stream,
+        device: &Device,
+    ) -> MultiHeadAttention {
+        let [input, output] = self.products();
+        let linear =
+            |config: LinearConfig, name| config.init_normal(deviation, random.named(name), device);
+        MultiHeadAttention {
+            query: linear(input, "query"),
+            key: linear(input, "key"),
+            value: linear(input, "value"),
+            output: linear(output, "output"),
+            n_heads: self.n_heads,
+            dropout: self.dropout,
+        }
+    }
+
+    /// The product that queries, keys and values each come of, and that of the output.
+    fn products(&self) -> [LinearConfig; 2] {
+        let Self { d_model, bias, .. } = *self;
+        let d_inner = self.n_heads * self.d_head();
+        [
+            LinearConfig { d_input: d_model, d_output: d_inner, bias },
+            LinearConfig { d_input: d_inner, d_output: d_model, bias },
+        ]
     }
 
     /// The number of parameters; `u64::MAX` if there are more.

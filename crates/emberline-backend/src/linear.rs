@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
+use emberline_core::parameters::lazy;
 use emberline_core::{HeadWeights, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,17 @@ impl LinearConfig {
         Linear::new(
             Param::from_data(TensorData::new(weight, [d_input, d_output]), device),
             bias.map(|bias| Param::from_data(TensorData::new(bias, [d_output]), device)),
+        )
+    }
+
+    /// Weights of the normal distribution with the given standard deviation, a bias of zeros; both are made when they
+    /// are first asked for.
+    pub fn init_normal(&self, deviation: f64, random: Stream, device: &Device) -> Linear {
+        let Self { d_input, d_output, bias } = *self;
+        let weight = move || random.named("weight").normals(d_input * d_output, deviation);
+        Linear::new(
+            lazy([d_input, d_output], device, weight),
+            bias.then(|| lazy([d_output], device, move || vec![0.0; d_output])),
         )
     }
 }

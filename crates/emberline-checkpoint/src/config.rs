@@ -17,10 +17,14 @@ const CONFIG: &str = "config.json";
 /// # Errors
 /// [`CheckpointError::Read`]; [`CheckpointError::Config`] with the file and the field.
 pub fn read_config<C: DeserializeOwned>(folder: impl AsRef<Path>) -> Result<C, CheckpointError> {
-    let path = folder.as_ref().join(CONFIG);
-    let text = std::fs::read(&path).map_err(CheckpointError::read(&path))?;
+    read_json(&folder.as_ref().join(CONFIG))
+}
+
+/// Reads a file of JSON.
+pub(crate) fn read_json<C: DeserializeOwned>(path: &Path) -> Result<C, CheckpointError> {
+    let text = std::fs::read(path).map_err(CheckpointError::read(path))?;
     let wrong =
-        |field: String, source| CheckpointError::Config { path: path.clone(), field, source };
+        |field: String, source| CheckpointError::Config { path: path.to_path_buf(), field, source };
     let mut json = serde_json::Deserializer::from_slice(&text);
     let config = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -42,9 +46,14 @@ pub fn write_config<C: Serialize>(
     folder: impl AsRef<Path>,
     config: &C,
 ) -> Result<(), CheckpointError> {
+    write_json(&folder.as_ref().join(CONFIG), config)
+}
+
+/// Writes a file of JSON, atomically.
+pub(crate) fn write_json<C: Serialize>(path: &Path, config: &C) -> Result<(), CheckpointError> {
     let mut text = serde_json::to_vec_pretty(config).expect("a config has a JSON form");
     text.push(b'\n');
-    write_atomically(folder.as_ref().join(CONFIG), &text)
+    write_atomically(path, &text)
 }
 
 #[cfg(test)]

@@ -156,6 +156,16 @@ pub enum CheckpointError {
         /// What was found, and what was expected.
         source: serde_json::Error,
     },
+    /// A model directory asks for a part that there is none of here.
+    #[error("{path} asks for {asked}: expected {expected}")]
+    NotSupported {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for.
+        asked: String,
+        /// What there is here.
+        expected: &'static str,
+    },
     /// A file of a committed directory is not what was written, or was not written with it.
     #[error("{path} is damaged: expected the file whose SHA-256 is in DONE beside it")]
     Damaged {

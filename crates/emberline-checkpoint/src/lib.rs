@@ -18,6 +18,7 @@ mod config;
 mod directory;
 mod elements;
 mod error;
+mod heads;
 mod mapped;
 mod module;
 mod names;
@@ -25,6 +26,7 @@ mod numpy;
 mod published;
 mod pytorch;
 mod seal;
+mod sentence_transformers;
 mod tensors;
 mod weights;
 
@@ -36,10 +38,14 @@ pub use directory::{
     step_directory,
 };
 pub use error::{CheckpointError, Mismatch, Misshapen};
+pub use heads::{OtherHeads, load_weights_but_heads};
 pub use module::{load_weights, save_weights};
 pub use names::Stored;
 pub use numpy::load_numpy_parts;
 pub use published::{PublishedNames, Tied};
 pub use seal::verify;
+pub use sentence_transformers::{
+    PoolingMode, SentenceModules, read_sentence_modules, write_sentence_modules,
+};
 pub use tensors::{load_tensors, save_tensors};
 pub use weights::Weights;

@@ -52,6 +52,19 @@ pub fn load_weights<M: Module>(
     weights: &Weights,
     table: &dyn Fn(&str) -> Stored,
 ) -> Result<M, CheckpointError> {
+    let mismatch = mismatch(&module, weights, table);
+    if !mismatch.is_empty() {
+        return Err(Box::new(mismatch).into());
+    }
+    Ok(filled(module, weights, table))
+}
+
+/// What does not fit.
+pub(crate) fn mismatch<M: Module>(
+    module: &M,
+    weights: &Weights,
+    table: &dyn Fn(&str) -> Stored,
+) -> Mismatch {
     let mut comparison = Comparison {
         path: ModulePath::default(),
         weights,
@@ -60,11 +73,12 @@ pub fn load_weights<M: Module>(
         mismatch: Mismatch { path: weights.path().to_path_buf(), ..Mismatch::default() },
     };
     module.visit(&mut comparison);
-    let mismatch = comparison.finish();
-    if !mismatch.is_empty() {
-        return Err(Box::new(mismatch).into());
-    }
-    Ok(module.map(&mut Loader { path: ModulePath::default(), weights, table }))
+    comparison.finish()
+}
+
+/// The module with the values of `weights`, where there are any; they fit.
+pub(crate) fn filled<M: Module>(module: M, weights: &Weights, table: &dyn Fn(&str) -> Stored) -> M {
+    module.map(&mut Loader { path: ModulePath::default(), weights, table })
 }
 
 /// The shape in the file of a parameter of the given shape.
@@ -169,7 +183,7 @@ struct Loader<'a> {
 impl ModuleMapper for Loader<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let stored = (self.table)(&self.path.joined());
-        let tensor = self.weights.tensor(&stored.name).expect("every tensor was compared");
+        let Some(tensor) = self.weights.tensor(&stored.name) else { return param };
         let dtype = elements::from_file(tensor.dtype).expect("every tensor was compared");
         let bytes = match (stored.transposed, tensor.shape) {
             (true, &[rows, columns]) => {

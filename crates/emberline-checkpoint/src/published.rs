@@ -14,6 +14,11 @@ pub struct PublishedNames {
     pub prefix: &'static str,
     /// The last parts of the names of tensors that are not weights, such as `attn.bias` for a mask that is stored.
     pub buffers: &'static [&'static str],
+    /// Endings of names that some files have, with those that a weight table knows.
+    pub renamed: &'static [(&'static str, &'static str)],
+    /// What the names of a head begin with. They are the same in files with and without the prefix, and a file may be
+    /// of another head, or of none: see [`load_weights_but_heads`](crate::load_weights_but_heads).
+    pub heads: &'static [&'static str],
     /// Tensors that are another one under a second name, in some files there and in some not.
     pub tied: &'static [Tied],
 }
@@ -25,6 +30,13 @@ pub struct Tied {
     pub name: &'static str,
     /// The name that a weight table knows, with the prefix.
     pub same_as: &'static str,
+}
+
+impl PublishedNames {
+    /// The beginning of the head that a tensor is of, if it is of one.
+    pub(crate) fn head(&self, name: &str) -> Option<&'static str> {
+        self.heads.iter().find(|head| name.starts_with(**head)).copied()
+    }
 }
 
 impl Weights {
@@ -40,9 +52,23 @@ impl Weights {
         let mut weights = Self::open(path)?;
         let is_buffer = |name: &str| names.buffers.iter().any(|buffer| ends_in(name, buffer));
         weights.retain(|name| !is_buffer(name));
+        for (ending, known) in names.renamed {
+            let renamed = |name: &str| {
+                ends_in(name, ending)
+                    .then(|| format!("{}{known}", &name[..name.len() - ending.len()]))
+            };
+            // A tensor that is there under the known name too keeps its own, and is one too many.
+            let taken: Vec<String> = weights.names().map(str::to_string).collect();
+            weights.rename(|name| match renamed(name) {
+                Some(other) if taken.binary_search(&other).is_err() => other,
+                _ => name.to_string(),
+            });
+        }
         if !weights.names().any(|name| name.starts_with(names.prefix)) {
-            let is_tied = |name: &str| names.tied.iter().any(|tied| tied.name == name);
-            weights.rename(|name| match is_tied(name) {
+            let has_none = |name: &str| {
+                names.tied.iter().any(|tied| tied.name == name) || names.head(name).is_some()
+            };
+            weights.rename(|name| match has_none(name) {
                 true => name.to_string(),
                 false => format!("{}{name}", names.prefix),
             });
@@ -68,9 +94,10 @@ impl Weights {
     }
 }
 
-/// Whether the last parts of a name are these: `attn.bias` ends `h.0.attn.bias`, and not `h.0.c_attn.bias`.
+/// Whether the last parts of a name are these: `attn.bias` ends `h.0.attn.bias`, and not `h.0.c_attn.bias`. TensorFlow
+/// has strokes between them.
 fn ends_in(name: &str, parts: &str) -> bool {
-    name.strip_suffix(parts).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    name.strip_suffix(parts).is_some_and(|before| before.is_empty() || before.ends_with(['.', '/']))
 }
 
 #[cfg(test)]
@@ -82,7 +109,9 @@ mod tests {
 
     const NAMES: PublishedNames = PublishedNames {
         prefix: "transformer.",
-        buffers: &["attn.bias", "position_ids"],
+        buffers: &["attn.bias", "position_ids", "adam_m"],
+        renamed: &[("ln.beta", "ln.bias")],
+        heads: &["score."],
         tied: &[Tied { name: "lm_head.weight", same_as: "transformer.wte.weight" }],
     };
 
@@ -128,6 +157,29 @@ mod tests {
         let expected =
             [("transformer.h.0.attn.c_attn.bias", 2.0), ("transformer.h.0.xattn.bias", 3.0)];
         assert_eq!(values(&weights.unwrap()), expected);
+    }
+
+    #[test]
+    fn heads_have_no_prefix_and_old_endings_become_new_ones() {
+        let weights = open(&[
+            ("h.0.ln.beta", 1.0),
+            ("h.1.xln.beta", 2.0),
+            ("score.bias", 3.0),
+            ("kernel/adam_m", 4.0),
+        ]);
+        let expected = [
+            ("score.bias", 3.0),
+            ("transformer.h.0.ln.bias", 1.0),
+            ("transformer.h.1.xln.beta", 2.0),
+        ];
+        assert_eq!(values(&weights.unwrap()), expected);
+    }
+
+    #[test]
+    fn a_tensor_under_both_its_names_is_not_dropped() {
+        let weights = open(&[("h.0.ln.beta", 1.0), ("h.0.ln.bias", 2.0)]).unwrap();
+        let expected = [("transformer.h.0.ln.beta", 1.0), ("transformer.h.0.ln.bias", 2.0)];
+        assert_eq!(values(&weights), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reading weights: one file, or a folder with one file or with shards.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -39,7 +40,8 @@ struct Place {
 impl Weights {
     /// Opens a file, safetensors or one of `torch.save`, or a folder with the first of `model.safetensors`,
     /// `model.safetensors.index.json` with its shards, `pytorch_model.bin`, and `pytorch_model.bin.index.json` with its
-    /// shards. Only the headers are read.
+    /// shards; without any of these, a folder with one file in safetensors, such as `model.fp16.safetensors`. Only the
+    /// headers are read.
     ///
     /// A file of `torch.save` holds a dictionary of tensors, or one of these under `state_dict`. Views of other tensors
     /// are copied when they are read, the others are mapped too.
@@ -63,7 +65,9 @@ impl Weights {
                 return Self::open_shards(path, &index);
             }
         }
-        Err(CheckpointError::NoWeights { folder: path.to_path_buf() })
+        let only = only_safetensors(path).map_err(CheckpointError::read(path))?;
+        let only = only.ok_or_else(|| CheckpointError::NoWeights { folder: path.to_path_buf() })?;
+        Ok(Self::of_files(path, vec![MappedFile::open(&only)?]))
     }
 
     fn open_shards(folder: &Path, index: &Path) -> Result<Self, CheckpointError> {
@@ -142,6 +146,18 @@ impl Weights {
     }
 }
 
+/// The file of a folder that has one in safetensors.
+fn only_safetensors(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            found.push(path);
+        }
+    }
+    Ok(found.pop().filter(|_| found.is_empty()))
+}
+
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
@@ -179,6 +195,21 @@ mod tests {
         assert_eq!(weights.read("b").unwrap(), Some(TensorData::from([2.0f32])));
         assert_eq!(weights.shape("a"), Some(&[1][..]));
         assert_eq!((weights.read("c").unwrap(), weights.shape("c")), (None, None));
+    }
+
+    #[test]
+    fn a_file_of_another_name_is_opened_where_it_is_the_only_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |name: &str| {
+            let tensor = ("a".to_string(), TensorData::from([1.0f32]));
+            save_tensors(folder.path().join(name), vec![tensor]).unwrap();
+        };
+        save("model.fp16.safetensors");
+        let weights = Weights::open(folder.path()).unwrap();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["a"]);
+        save("values.safetensors");
+        let error = Weights::open(folder.path()).unwrap_err();
+        assert!(matches!(error, CheckpointError::NoWeights { .. }), "{error:?}");
     }
 
     #[test]

@@ -1,24 +1,70 @@
-//! `emberline activations`: what every layer of a GPT makes of some tokens, in a file that Python opens.
+//! `emberline activations`: what every layer of a GPT or a BERT makes of some tokens, in a file that Python opens.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 use emberline_checkpoint::save_tensors;
-use emberline_core::{HiddenStates, LanguageModel, TokenBatch};
+use emberline_core::{
+    HiddenStates, LanguageModel, SentencePair, TaskModel, TokenBatch, VocabularyHead,
+};
+use emberline_models::bert::AnyBert;
 use emberline_text::Tokenizer;
 
+use crate::bert_directory;
 use crate::cli::ActivationsArguments;
 use crate::failure::Outcome;
 use crate::model_directory::{self, AnyModel, Model};
 use crate::terminal;
 
-/// Writes `hidden.0` to `hidden.L`, as `transformers` numbers its hidden states, and `logits`.
+/// Tensors by their names.
+type Named = Vec<(String, TensorData)>;
+
+/// Writes `hidden.0` to `hidden.L`, as `transformers` numbers its hidden states, and what the head makes of the last:
+/// `logits`, or the names that `transformers` gives to the scores of heads that have several. Of a BERT with a pooler,
+/// `pooled` too.
 pub fn run(arguments: ActivationsArguments) -> Outcome {
     let directory = model_directory::resolve(&arguments.model)?;
     let device = arguments.device.open()?;
-    let Model { model, vocab_size, n_positions } =
-        model_directory::load_model(&directory, &device)?;
+    let directory = bert_directory::encoder_of(&directory)?;
+    let tensors = if model_directory::is_bert(&directory)? {
+        let bert = bert_directory::load(&directory, &device)?;
+        let n_positions = Some(bert.config.n_positions);
+        let batch = batch(&arguments, &directory, bert.config.vocab_size, n_positions, &device)?;
+        of_bert(&bert.model, &batch)
+    } else {
+        let Model { model, vocab_size, n_positions } =
+            model_directory::load_model(&directory, &device)?;
+        let batch = batch(&arguments, &directory, vocab_size, n_positions, &device)?;
+        match &model {
+            AnyModel::Gpt1(model) => of_gpt(model, &batch),
+            AnyModel::Gpt2(model) => of_gpt(model, &batch),
+            AnyModel::Gpt3(model) => of_gpt(model, &batch),
+            AnyModel::Recurrent(_) => {
+                return Err(anyhow::anyhow!(
+                    "{} holds a recurrent model, whose states are not numbered",
+                    directory.display()
+                )
+                .into());
+            }
+        }
+    };
+    let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+    let said = format!("{} in {}\n", names.join(" "), arguments.output.display());
+    save_tensors(&arguments.output, tensors)?;
+    Ok(terminal::result(said)?)
+}
+
+/// The rows that were asked for, which the model can read.
+fn batch(
+    arguments: &ActivationsArguments,
+    directory: &Path,
+    vocab_size: usize,
+    n_positions: Option<usize>,
+    device: &Device,
+) -> Result<TokenBatch> {
     let rows = match &arguments.text {
-        Some(text) => vec![Tokenizer::from_directory(&directory)?.encode(text)?],
+        Some(text) => vec![Tokenizer::from_directory(directory)?.encode(text)?],
         None => {
             let row = |text: &String| parse(text).with_context(|| format!("--tokens {text}"));
             arguments.tokens.iter().map(row).collect::<Result<_>>()?
@@ -26,25 +72,7 @@ pub fn run(arguments: ActivationsArguments) -> Outcome {
     };
     check(&rows, vocab_size, n_positions)?;
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let batch = TokenBatch::padded(&rows, &device);
-    let states = match &model {
-        AnyModel::Gpt1(model) => states(model, &batch),
-        AnyModel::Gpt2(model) => states(model, &batch),
-        AnyModel::Gpt3(model) => states(model, &batch),
-        AnyModel::Recurrent(_) => {
-            return Err(anyhow::anyhow!(
-                "{} holds a recurrent model, whose states are not numbered",
-                directory.display()
-            )
-            .into());
-        }
-    };
-    let tensors: Vec<_> =
-        states.into_iter().map(|(name, tensor)| (name, tensor.into_data())).collect();
-    let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
-    let said = format!("{} in {}\n", names.join(" "), arguments.output.display());
-    save_tensors(&arguments.output, tensors)?;
-    Ok(terminal::result(said)?)
+    Ok(TokenBatch::padded(&rows, device))
 }
 
 /// Whether a model can read the rows.
@@ -62,19 +90,54 @@ fn check(rows: &[Vec<u32>], vocab_size: usize, n_positions: Option<usize>) -> Re
     Ok(())
 }
 
-/// The states and the scores, by name.
-fn states<M: HiddenStates + LanguageModel>(
-    model: &M,
-    batch: &TokenBatch,
-) -> Vec<(String, Tensor<3>)> {
+/// The states by name, and the last of them.
+fn states<M: HiddenStates>(model: &M, batch: &TokenBatch) -> (Named, Tensor<3>) {
     let states = model.hidden_states(batch);
     let last = states.last().expect("the vectors that go into the first layer").clone();
-    let [batch_size, seq_length, d_model] = last.dims();
-    let logits = model.head(last.reshape([batch_size * seq_length, d_model]));
-    let logits = logits.reshape([batch_size, seq_length, model.vocab_size()]);
-    let name = |(index, state)| (format!("hidden.{index}"), state);
-    let states = states.into_iter().enumerate().map(name);
-    states.chain([("logits".to_string(), logits)]).collect()
+    let name = |(index, state): (usize, Tensor<3>)| (format!("hidden.{index}"), state.into_data());
+    (states.into_iter().enumerate().map(name).collect(), last)
+}
+
+/// The scores of all words at all positions.
+fn words<M: VocabularyHead>(model: &M, hidden: Tensor<3>) -> TensorData {
+    let [batch_size, seq_length, d_model] = hidden.dims();
+    let logits = model.head(hidden.reshape([batch_size * seq_length, d_model]));
+    logits.reshape([batch_size, seq_length, model.vocab_size()]).into_data()
+}
+
+fn of_gpt<M: HiddenStates + LanguageModel>(model: &M, batch: &TokenBatch) -> Named {
+    let (mut tensors, last) = states(model, batch);
+    tensors.push(("logits".to_string(), words(model, last)));
+    tensors
+}
+
+fn of_bert(model: &AnyBert, batch: &TokenBatch) -> Named {
+    let (mut tensors, last) = states(model.bert(), batch);
+    let mut add = |name: &str, data: TensorData| tensors.push((name.to_string(), data));
+    if let Some(pooled) = model.bert().pooled(last.clone()) {
+        add("pooled", pooled.into_data());
+    }
+    match model {
+        AnyBert::Model(_) => {}
+        AnyBert::PreTraining(model) => {
+            add("logits", words(model, last.clone()));
+            add("seq_relationship_logits", model.pair_logits(last).into_data());
+        }
+        AnyBert::MaskedLm(model) => add("logits", words(model, last)),
+        AnyBert::NextSentence(model) => add("logits", model.pair_logits(last).into_data()),
+        AnyBert::SequenceClassification(model) => add("logits", model.logits(batch).into_data()),
+        AnyBert::TokenClassification(model) => {
+            add("logits", model.head.classifier.forward(last).into_data());
+        }
+        AnyBert::QuestionAnswering(model) => {
+            let scores = model.head.answers.forward(last);
+            for (kind, name) in ["start_logits", "end_logits"].into_iter().enumerate() {
+                add(name, scores.clone().narrow(2, kind, 1).squeeze_dim::<2>(2).into_data());
+            }
+        }
+        AnyBert::MultipleChoice(model) => add("logits", model.logits(batch).into_data()),
+    }
+    tensors
 }
 
 /// Token ids with commas between them.

@@ -170,6 +170,15 @@ struct Kind {
     model_type: Option<String>,
 }
 
+/// Whether a directory holds a BERT, which is no language model.
+///
+/// # Errors
+/// If there is no config.json, or none that can be read.
+pub fn is_bert(directory: &Path) -> Result<bool> {
+    let Kind { model_type } = read_config(directory)?;
+    Ok(model_type.as_deref() == Some("bert"))
+}
+
 /// Reads the model of a directory without its tokenizer, strictly.
 ///
 /// # Errors
@@ -222,6 +231,10 @@ pub fn load_model(directory: &Path, device: &Device) -> Result<Model> {
             let Gpt3Config { vocab_size, n_positions, .. } = config;
             Ok(Model { model: AnyModel::Gpt3(model), vocab_size, n_positions: Some(n_positions) })
         }
+        Some("bert") => bail!(
+            "{} holds a BERT, which writes no text: it sees what stands on both sides of a word",
+            directory.display()
+        ),
         Some(other) => {
             let known = ["rnn_language_model", "openai-gpt", "gpt2", "gpt3"];
             let hint = names::hint(other, known);

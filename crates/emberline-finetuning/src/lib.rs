@@ -1,13 +1,17 @@
-//! Objectives for models with the head of a task, and the data they are trained on: labelled rows, and rows
-//! with a label for each token.
+//! Objectives for models with the head of a task, and the data they are trained on: labelled rows, rows with a label
+//! for each token, rows with several labels or with numbers, answers in a text, and choices between rows.
 //!
 //! No objective names a model: each is for every [`TaskModel`](emberline_core::TaskModel) that scores what
 //! it needs.
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod answers;
 mod batches;
 mod classification;
+mod numbers;
 
+pub use answers::{AnswerBatch, Answers, Choice};
 pub use batches::{LabelledBatch, LabelledBatches};
 pub use classification::{Classification, TokenClassification};
+pub use numbers::{MultiLabel, NumberBatch, Regression};

@@ -361,6 +361,8 @@ impl Gpt1 {
     pub const PUBLISHED_NAMES: PublishedNames = PublishedNames {
         prefix: "transformer.",
         buffers: &["attn.bias", "position_ids"],
+        renamed: &[],
+        heads: &[],
         tied: &[Tied { name: "lm_head.weight", same_as: "transformer.tokens_embed.weight" }],
     };
 }

@@ -366,6 +366,8 @@ impl Gpt2 {
     pub const PUBLISHED_NAMES: PublishedNames = PublishedNames {
         prefix: "transformer.",
         buffers: &["attn.bias", "attn.masked_bias"],
+        renamed: &[],
+        heads: &[],
         tied: &[Tied { name: "lm_head.weight", same_as: "transformer.wte.weight" }],
     };
 }

@@ -3,6 +3,7 @@
 //! A model here knows nothing of losses, optimizers, files and tokenizers.
 
 pub mod attention_seq2seq;
+pub mod bert;
 pub mod gpt1;
 pub mod gpt2;
 pub mod gpt3;

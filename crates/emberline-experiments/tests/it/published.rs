@@ -95,3 +95,69 @@ fn a_prompt_without_room_for_what_follows_is_refused() {
     assert!(written.stderr.contains("end after 2 new tokens"), "{}", written.stderr);
     refused(generate("abcdefgh"), 1, &["prompt 0 has 8 tokens", "8 positions"]);
 }
+
+/// A BERT of random weights, as `transformers` saved it, with what it makes of some tokens.
+fn bert(case: &str) -> PathBuf {
+    let fixtures = "../emberline-models/tests/fixtures";
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(fixtures).join(case)
+}
+
+#[test]
+fn activations_of_berts_are_named_as_those_of_transformers() {
+    let folder = Folder::new();
+    for (case, names) in [
+        ("bert_alone", "hidden.0 hidden.1 hidden.2 pooled"),
+        ("bert_pretraining", "hidden.0 hidden.1 hidden.2 pooled logits seq_relationship_logits"),
+        ("bert_words", "hidden.0 hidden.1 hidden.2 hidden.3 logits"),
+        ("bert_classes", "hidden.0 hidden.1 hidden.2 pooled logits"),
+        ("bert_tags", "hidden.0 hidden.1 hidden.2 logits"),
+        ("bert_answers", "hidden.0 hidden.1 hidden.2 hidden.3 start_logits end_logits"),
+        ("bert_sentences", "hidden.0 hidden.1 hidden.2 pooled"),
+    ] {
+        let model = bert(case);
+        let model = model.to_str().unwrap();
+        let arguments =
+            ["activations", model, "--tokens", "1,2,3", "--tokens", "4", "--output", "found"];
+        let stdout = folder.succeed(folder.emberline(&arguments)).stdout;
+        assert_eq!(stdout, format!("{names} in found\n"), "{case}");
+        let found = load_tensors(folder.path("found")).unwrap();
+        let shape = |name: &str| {
+            let found = found.iter().find(|(other, _)| other == name);
+            found.map(|(_, data)| data.shape().to_vec())
+        };
+        match case {
+            "bert_pretraining" => {
+                assert_eq!(shape("logits"), Some(vec![2, 3, 13]));
+                assert_eq!(shape("seq_relationship_logits"), Some(vec![2, 2]));
+            }
+            "bert_classes" => assert_eq!(shape("logits"), Some(vec![2, 3])),
+            "bert_answers" => assert_eq!(shape("start_logits"), Some(vec![2, 3])),
+            _ => assert_eq!(shape("hidden.0").unwrap()[..2], [2, 3]),
+        }
+    }
+}
+
+#[test]
+fn what_a_bert_does_not_have_or_cannot_do_is_refused() {
+    let folder = Folder::new();
+    let model = folder.path("model");
+    std::fs::create_dir(&model).unwrap();
+    let weights = bert("bert_alone").join("model.safetensors");
+    std::fs::copy(weights, model.join("model.safetensors")).unwrap();
+    let activations =
+        || folder.emberline(&["activations", "model", "--output", "found", "--tokens", "1,2"]);
+    let config = std::fs::read_to_string(bert("bert_words").join("config.json")).unwrap();
+    let with = |from: &str, to: &str| {
+        assert!(config.contains(from), "{config}");
+        std::fs::write(model.join("config.json"), config.replace(from, to)).unwrap();
+    };
+    with("BertForMaskedLM", "BertLMHeadModel");
+    refused(activations(), 1, &["names BertLMHeadModel", "expected one of BertModel"]);
+    let config = std::fs::read_to_string(bert("bert_alone").join("config.json")).unwrap();
+    let config = config.replace("BertModel", "BertForMaskedLM");
+    std::fs::write(model.join("config.json"), config).unwrap();
+    refused(activations(), 1, &["is of a BertForMaskedLM", "have no cls.predictions"]);
+    let words = bert("bert_words");
+    let generate = ["generate", words.to_str().unwrap(), "--prompt", "a"];
+    refused(folder.emberline(&generate), 1, &["holds a BERT, which writes no text"]);
+}

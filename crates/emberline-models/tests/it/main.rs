@@ -1,5 +1,8 @@
 //! The models against the torch modules that `tests/fixtures/recurrent_heads.py` writes down.
 
+mod bert;
+mod bert_files;
+mod bert_sentences;
 mod gpt;
 mod transformer;
 mod translators;
@@ -31,12 +34,8 @@ fn check<M: Module + TaskModel>(name: &str, model: M, stored_name: &dyn Fn(&str)
     let tensor =
         |name: &str| -> &TensorData { &tensors.iter().find(|(known, _)| known == name).unwrap().1 };
     let lengths = tensor("lengths").iter::<i64>().map(|length| length as usize).collect();
-    let batch = TokenBatch {
-        tokens: Tensor::<2, Int>::from_data(tensor("tokens").clone(), &device),
-        lengths: Some(lengths),
-        starts: None,
-        dropout: None,
-    };
+    let tokens = Tensor::<2, Int>::from_data(tensor("tokens").clone(), &device);
+    let batch = TokenBatch { lengths: Some(lengths), ..TokenBatch::new(tokens) };
     let (found, expected) = (model.logits(&batch).into_data(), tensor("logits"));
     assert_eq!(found.shape(), expected.shape());
     for (found, expected) in found.iter::<f64>().zip(expected.iter::<f64>()) {
