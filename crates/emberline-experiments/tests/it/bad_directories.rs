@@ -46,7 +46,7 @@ fn a_directory_without_weights_or_config_is_named() {
 fn a_config_of_another_model_is_named() {
     let folder = letters();
     for (config, words) in [
-        ("{\"model_type\": \"bert\"}", vec!["model", "`bert`", "no language model"]),
+        ("{\"model_type\": \"t5\"}", vec!["model", "`t5`", "no language model"]),
         ("{\"model_type\": \"gpt-2\"}", vec!["`gpt-2`", "`gpt2`"]),
         ("{\"vocab_size\": 13}", vec!["`model_type`"]),
         ("{\"model_type\": \"gpt2\", \"n_embd\": \"wide\"}", vec!["config.json", "n_embd"]),
@@ -58,6 +58,9 @@ fn a_config_of_another_model_is_named() {
         folder.write("model/config.json", config.as_bytes());
         all_refuse(&folder, &words);
     }
+    folder.write("model/config.json", b"{\"model_type\": \"bert\"}");
+    let generate = folder.emberline(&["generate", "model", "--prompt", "bad"]);
+    refused(generate, 1, &["model", "BERT", "writes no text"]);
     // One of the right kind and other sizes.
     folder.gpt2_of_letters_again();
     let config = folder.read("model/config.json").replace("\"n_layer\": 2", "\"n_layer\": 3");

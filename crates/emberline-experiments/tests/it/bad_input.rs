@@ -315,7 +315,7 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
         &of_other("model.safetensors"),
         &["model.safetensors", "head.weight"],
     );
-    with("config.json", b"{\"model_type\": \"bert\"}", &["config.json"]);
+    with("config.json", b"{\"model_type\": \"t5\"}", &["config.json"]);
     let config = folder.read(&format!("{model}/config.json"));
     let no_layer = config.replace("\"n_layers\": 1", "\"n_layers\": 0");
     assert_ne!(no_layer, config);

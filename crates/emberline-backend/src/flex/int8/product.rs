@@ -236,7 +236,7 @@ mod tests {
     fn the_sums_of_every_instruction_set_are_the_same() {
         #[cfg(target_arch = "x86_64")]
         if Level::detect() != Level::Baseline {
-            let row: Vec<i16> = (0..LANES as i16).map(|i| (i * 4099) ^ 0x2a5).collect();
+            let row: Vec<i16> = (0..LANES as i16).map(|i| i.wrapping_mul(4099) ^ 0x2a5).collect();
             let column: Vec<i8> = (0..LANES).map(|i| (i * 83) as i8).collect();
             let sum = PortableSum::zero()
                 .add_products(PortableSum::numbers(&row), PortableSum::weights(&column));
