@@ -15,6 +15,9 @@ use crate::random::Stream;
 pub struct TokenBatch {
     /// Token ids, `[batch_size, seq_length]`.
     pub tokens: Tensor<2, Int>,
+    /// Which of two sentences each token is of, 0 or 1, `[batch_size, seq_length]`; `None` where all are of the first.
+    /// Only models that were made for pairs look at it.
+    pub segments: Option<Tensor<2, Int>>,
     /// Where each row ends, which without padding on the left is the number of its tokens; `None` where every row
     /// reaches the end.
     pub lengths: Option<Vec<usize>>,
@@ -27,7 +30,7 @@ pub struct TokenBatch {
 impl TokenBatch {
     /// A batch of full rows.
     pub fn new(tokens: Tensor<2, Int>) -> Self {
-        Self { tokens, lengths: None, starts: None, dropout: None }
+        Self { tokens, segments: None, lengths: None, starts: None, dropout: None }
     }
 
     /// A batch of full rows of one length.
@@ -59,6 +62,7 @@ impl TokenBatch {
         let is_full = lengths.iter().all(|length| *length == seq_length);
         Self {
             tokens: Tensor::from_data(ids, device),
+            segments: None,
             lengths: (!is_full).then_some(lengths),
             starts: None,
             dropout: None,
@@ -81,10 +85,29 @@ impl TokenBatch {
         let is_full = starts.iter().all(|start| *start == 0);
         Self {
             tokens: Tensor::from_data(ids, device),
+            segments: None,
             lengths: None,
             starts: (!is_full).then_some(starts),
             dropout: None,
         }
+    }
+
+    /// The same with the segment of each valid token, a row for each of its own; a padding is of the first.
+    ///
+    /// # Panics
+    /// If there is not a segment for each valid token, or as [`ranges`](Self::ranges).
+    pub fn with_segments(self, rows: &[&[u32]]) -> Self {
+        let [batch_size, seq_length] = self.dims();
+        let ranges = self.ranges();
+        assert_eq!(rows.len(), batch_size, "a row of segments for each row");
+        let mut segments = vec![0; batch_size * seq_length];
+        for ((row, range), places) in rows.iter().zip(ranges).zip(segments.chunks_mut(seq_length)) {
+            assert_eq!(row.len(), range.len(), "a segment for each token of a row");
+            places[range].iter_mut().zip(*row).for_each(|(place, id)| *place = *id as i32);
+        }
+        let segments = TensorData::new(segments, [batch_size, seq_length]);
+        let segments = Tensor::from_data(segments, &self.tokens.device());
+        Self { segments: Some(segments), ..self }
     }
 
     /// `[batch_size, seq_length]`.
@@ -236,6 +259,25 @@ mod tests {
         assert_eq!(numbers(valid.clone()), [1.0, 2.0, 5.0, 6.0, 7.0, 8.0]);
         let gradient = vectors.grad(&valid.sum().backward()).unwrap();
         assert_eq!(numbers(gradient), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn segments_are_of_the_valid_tokens_and_a_padding_is_of_the_first() {
+        let rows: [&[u32]; 2] = [&[5, 6, 7], &[8]];
+        for (batch, expected) in [
+            (TokenBatch::padded(&rows, &test_device()), [0, 1, 1, 1, 0, 0]),
+            (TokenBatch::left_padded(&rows, &test_device()), [0, 1, 1, 0, 0, 1]),
+        ] {
+            let segments = batch.with_segments(&[&[0, 1, 1], &[1]]).segments.unwrap();
+            assert_eq!(segments.dims(), [2, 3]);
+            assert_eq!(segments.into_data().iter::<i32>().collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a segment for each token of a row")]
+    fn a_token_without_a_segment_is_refused() {
+        TokenBatch::padded(&[&[5, 6]], &test_device()).with_segments(&[&[0]]);
     }
 
     #[test]

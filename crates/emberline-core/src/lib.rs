@@ -17,8 +17,8 @@ pub use batch::TokenBatch;
 pub use head::HeadWeights;
 pub use loss::{Count, Loss, Term};
 pub use model::{
-    Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental, LanguageModel, TokenEncoder,
-    VocabularyHead,
+    Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental, LanguageModel, SentencePair,
+    TokenEncoder, VocabularyHead,
 };
 pub use random::Stream;
 pub use task::TaskModel;

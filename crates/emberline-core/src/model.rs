@@ -42,8 +42,17 @@ pub trait HiddenStates: TokenEncoder {
 /// needed everywhere: generation scores only the last position, masked language models only the masked ones, and
 /// training never holds all scores at once.
 pub trait VocabularyHead {
-    /// The weights, for operations that fuse the head with what follows.
+    /// The weights, for operations that fuse the head with what follows; they take [`head_input`](Self::head_input).
     fn head_weights(&self) -> HeadWeights;
+
+    /// What the weights are multiplied with: the vectors of the model, unless its head has a layer of its own before
+    /// them, as BERT's has.
+    ///
+    /// # Shapes
+    /// - hidden, output: `[n, d_model]`
+    fn head_input(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden
+    }
 
     /// Scores over the vocabulary, before the softmax.
     ///
@@ -51,7 +60,7 @@ pub trait VocabularyHead {
     /// - hidden: `[n, d_model]`
     /// - output: `[n, vocab_size]`
     fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.head_weights().forward(hidden)
+        self.head_weights().forward(self.head_input(hidden))
     }
 
     /// The number of tokens that are scored.
@@ -64,6 +73,20 @@ pub trait VocabularyHead {
 pub trait LanguageModel: TokenEncoder + VocabularyHead {}
 
 impl<M: TokenEncoder + VocabularyHead> LanguageModel for M {}
+
+/// An encoder with a head that tells whether the second of two sentences follows the first.
+///
+/// The head is apart from the encoding so that an objective encodes a pair once for this and for its masked tokens.
+/// Generic over it: the objective of next sentences, and prediction.
+pub trait SentencePair: TokenEncoder {
+    /// The scores of each row, before the softmax: first that the second sentence follows, then that it is a random
+    /// one.
+    ///
+    /// # Shapes
+    /// - hidden: `[batch_size, seq_length, d_model]`, what [`encode`](TokenEncoder::encode) gave
+    /// - output: `[batch_size, 2]`
+    fn pair_logits(&self, hidden: Tensor<3>) -> Tensor<2>;
+}
 
 /// A model whose output at a position does not depend on any later token.
 ///

@@ -86,7 +86,7 @@ impl NextTokenBatch {
         let n_tokens = batch_size * seq_length;
         let (hidden, targets) =
             (hidden.reshape([n_tokens, d_model]), self.targets.clone().reshape([n_tokens]));
-        let options = CrossEntropyOptions::default();
+        let (hidden, options) = (model.head_input(hidden), CrossEntropyOptions::default());
         Loss::single(TERM, linear_cross_entropy(hidden, model.head_weights(), targets, options))
     }
 }

@@ -213,10 +213,8 @@ mod tests {
         let [batch_size, target_length] = batch.inputs.dims();
         for row in 0..batch_size {
             let row_of = |batch: &TokenBatch| TokenBatch {
-                tokens: batch.tokens.clone().narrow(0, row, 1),
                 lengths: batch.lengths.as_ref().map(|lengths| vec![lengths[row]]),
-                starts: None,
-                dropout: None,
+                ..TokenBatch::new(batch.tokens.clone().narrow(0, row, 1))
             };
             let mut greedy = vec![0u32];
             for _ in 1..target_length {

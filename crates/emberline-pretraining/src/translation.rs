@@ -89,7 +89,8 @@ impl<M: EncoderDecoder + Module> Objective<M> for Translation {
             smoothing: self.smoothing.filter(|_| dropout.is_some()),
             ..CrossEntropyOptions::default()
         };
-        let (hidden, targets) = (inputs.valid(hidden), batch.targets.clone());
+        let hidden = model.head_input(inputs.valid(hidden));
+        let targets = batch.targets.clone();
         let sum = linear_cross_entropy(hidden, model.head_weights(), targets, options);
         (Loss::single(TERM, sum), ())
     }
