@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 /// The numbers of one update of AdamW.
 ///
 /// `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`,
-/// `p ← (1 - η λ) p - η / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)`
+/// `p ← (1 - η λ) p - η / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)`; without the two corrections where the optimizer has none
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
     /// η of this update.
@@ -25,6 +25,8 @@ pub struct AdamWStep {
     pub weight_decay: f64,
     /// t: how many updates the moments have seen, this one included.
     pub time: usize,
+    /// Whether the moments, which start at 0, are made larger in the first updates.
+    pub corrects_bias: bool,
 }
 
 /// The parts of an update that are equal for all numbers of a tensor.
@@ -40,7 +42,8 @@ struct Factors {
 
 impl AdamWStep {
     fn factors(&self) -> Factors {
-        let correction = |beta: f64| 1.0 - beta.powf(self.time as f64);
+        let correction =
+            |beta: f64| if self.corrects_bias { 1.0 - beta.powf(self.time as f64) } else { 1.0 };
         Factors {
             keep: 1.0 - self.learning_rate * self.weight_decay,
             beta_1: self.beta_1,
@@ -229,6 +232,7 @@ mod tests {
         epsilon: 1e-3,
         weight_decay: 0.5,
         time: 1,
+        corrects_bias: true,
     };
 
     fn vector(numbers: &[f64]) -> Tensor<1> {
@@ -261,6 +265,17 @@ mod tests {
         let square: f64 =
             (0.99 * 0.01 * first.powi(2) + 0.01 * second.powi(2)) / (1.0 - 0.99f64.powi(2));
         let expected = expected * (1.0 - 0.1 * 0.5) - 0.1 * mean / (square.sqrt() + 1e-3);
+        assert!((number(&parameter) - expected).abs() < 1e-12);
+    }
+
+    /// BERT's: the first moments are 0.1 g and 0.01 g².
+    #[test]
+    fn a_first_update_without_correction_is_larger_by_a_tenth_over_the_root_of_a_hundredth() {
+        let zero = vector(&[0.0]);
+        let step = AdamWStep { corrects_bias: false, ..STEP };
+        let (parameter, ..) =
+            adamw_step(vector(&[2.0]), vector(&[-3.0]), zero.clone(), zero, &step);
+        let expected = 2.0 * (1.0 - 0.1 * 0.5) + 0.1 * 0.3 / (0.3 + 1e-3);
         assert!((number(&parameter) - expected).abs() < 1e-12);
     }
 

@@ -83,6 +83,26 @@ impl ConfusionMatrix {
         ratio(seen.iter().sum(), seen.len() as f64)
     }
 
+    /// Matthews' correlation of what was expected and what was predicted: 1 where all is right, 0 by chance, and 0 too
+    /// where either is always one class. Of more than two classes it is Gorodkin's `R_K`. As scikit-learn's
+    /// `matthews_corrcoef`.
+    ///
+    /// `(c n - Σₖ eₖ pₖ) / √((n² - Σₖ eₖ²) (n² - Σₖ pₖ²))` of n items of which c are right, with eₖ and pₖ that are
+    /// expected and predicted of class k.
+    pub fn matthews(&self) -> f64 {
+        let total = self.total() as f64;
+        let (mut correct, mut both, mut expected, mut predicted) = (0.0, 0.0, 0.0, 0.0);
+        for scores in self.classes().map(|class| self.of_class(class)) {
+            let [e, p] = [scores.expected, scores.predicted].map(|count| count as f64);
+            correct += scores.correct as f64;
+            both += e * p;
+            expected += e * e;
+            predicted += p * p;
+        }
+        let spread = (total * total - expected) * (total * total - predicted);
+        ratio(correct * total - both, spread.sqrt())
+    }
+
     fn classes(&self) -> impl Iterator<Item = u32> {
         0..self.n_classes as u32
     }
@@ -128,9 +148,19 @@ mod tests {
     }
 
     #[test]
+    fn matthews_correlation_of_two_classes_is_that_of_their_four_counts() {
+        // 3 right and 1 wrong of class 1, 4 right and 2 wrong of class 0.
+        let matrix = matrix(2, &[1, 1, 1, 1, 0, 0, 0, 0, 0, 0], &[1, 1, 1, 0, 0, 0, 0, 0, 1, 1]);
+        let expected = (3.0 * 4.0 - 2.0 * 1.0) / (5.0f64 * 4.0 * 6.0 * 5.0).sqrt();
+        assert!((matrix.matthews() - expected).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_class_that_nothing_was_or_was_taken_for_does_not_count() {
         assert_eq!(matrix(5, &[0, 1], &[0, 1]).macro_f1(), 1.0);
-        assert_eq!((matrix(5, &[], &[]).macro_f1(), matrix(5, &[], &[]).accuracy()), (0.0, 0.0));
+        let nothing = matrix(5, &[], &[]);
+        assert_eq!([nothing.macro_f1(), nothing.accuracy(), nothing.matthews()], [0.0; 3]);
+        assert_eq!(matrix(2, &[0, 1], &[0, 0]).matthews(), 0.0);
     }
 
     #[test]

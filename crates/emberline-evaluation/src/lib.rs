@@ -5,12 +5,14 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod answers;
 mod bleu;
 mod bleu_tokenizer;
 mod chrf;
 mod conditioning;
 mod confusion;
 mod continuations;
+mod correlation;
 mod error;
 mod error_rate;
 mod ngrams;
@@ -22,12 +24,14 @@ mod spans;
 #[cfg(test)]
 mod test_model;
 
+pub use answers::{AnswerScores, SquadVersion};
 pub use bleu::{Bleu, BleuCounts, BleuScore, BleuSmoothing, MAX_ORDER};
 pub use bleu_tokenizer::BleuTokenizer;
 pub use chrf::{Chrf, ChrfCounts, ChrfScore};
 pub use conditioning::{first_sentences, question_prompt, summary_prompt, translation_prompt};
 pub use confusion::ConfusionMatrix;
 pub use continuations::{LastWords, encode_continuation, last_words};
+pub use correlation::{pearson, spearman};
 pub use error::EvaluationError;
 pub use error_rate::ErrorRates;
 pub use perplexity::{TextLikelihood, perplexity, text_likelihoods};

@@ -1,5 +1,5 @@
 //! Spans in tagged sentences, counted as the program conlleval does (Tjong Kim Sang and Buchholz, 2000:
-//! "Introduction to the CoNLL-2000 Shared Task: Chunking").
+//! "Introduction to the CoNLL-2000 Shared Task: Chunking"), and the package seqeval unless it is told to be strict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ pub struct Span<'a> {
     pub kind: &'a str,
 }
 
-/// The spans of a sentence by its tags: `B-` begins one, `I-` of the same kind goes on, everything else ends
-/// it and is outside.
+/// The spans of a sentence by its tags: `B-` begins one, `I-` of the same kind goes on, `E-` of the same kind goes on
+/// and is the last, `S-` is one alone, everything else ends it and is outside.
 ///
-/// An `I-` with nothing of its kind to go on from begins a span, as in conlleval: after `O`, after another
+/// An `I-` or `E-` with nothing of its kind to go on from begins a span, as in conlleval: after `O`, after another
 /// kind, and at the start of a sentence.
 ///
 /// ```
@@ -31,16 +31,18 @@ pub struct Span<'a> {
 /// ```
 pub fn spans<'a>(tags: &[&'a str]) -> Vec<Span<'a>> {
     let mut spans: Vec<Span<'a>> = Vec::new();
+    let mut goes_on = false;
     for (token, tag) in tags.iter().enumerate() {
-        match tag.split_once('-') {
-            Some(("I", kind))
-                if spans.last().is_some_and(|last| last.end == token && last.kind == kind) =>
-            {
-                spans.last_mut().expect("there is a last span").end += 1;
+        let (place, kind) = tag.split_once('-').unwrap_or(("O", ""));
+        let is_inside = matches!(place, "I" | "E");
+        match spans.last_mut().filter(|last| goes_on && is_inside && last.kind == kind) {
+            Some(last) => last.end += 1,
+            None if is_inside || matches!(place, "B" | "S") => {
+                spans.push(Span { start: token, end: token + 1, kind });
             }
-            Some(("B" | "I", kind)) => spans.push(Span { start: token, end: token + 1, kind }),
-            _ => {}
+            None => {}
         }
+        goes_on = matches!(place, "B" | "I");
     }
     spans
 }
@@ -120,6 +122,15 @@ mod tests {
     fn an_i_with_nothing_to_go_on_from_begins_a_span() {
         assert_eq!(found("I-a I-a O I-b"), [(0, 2, "a"), (3, 4, "b")]);
         assert_eq!(found("B-a I-b I-a"), [(0, 1, "a"), (1, 2, "b"), (2, 3, "a")]);
+    }
+
+    #[test]
+    fn e_ends_a_span_and_s_is_one_alone() {
+        assert_eq!(found("B-a I-a E-a I-a S-a"), [(0, 3, "a"), (3, 4, "a"), (4, 5, "a")]);
+        assert_eq!(
+            found("S-a E-a O E-b B-b E-a"),
+            [(0, 1, "a"), (1, 2, "a"), (3, 4, "b"), (4, 5, "b"), (5, 6, "a")]
+        );
     }
 
     #[test]

@@ -283,7 +283,7 @@ pub enum TextError {
     /// The folder of a model holds no tokenizer.
     #[error(
         "{} holds no tokenizer: expected tokenizer.json, or vocab.json with merges.txt, encoder.json with vocab.bpe, \
-         or encoder_bpe_40000.json with vocab_40000.bpe",
+         encoder_bpe_40000.json with vocab_40000.bpe, or vocab.txt",
         directory.display()
     )]
     NoTokenizer {
@@ -295,6 +295,22 @@ pub enum TextError {
     NotGpt1 {
         /// The folder.
         directory: PathBuf,
+    },
+    /// A tokenizer has not the special tokens of BERT.
+    #[error("{name} is no tokenizer of BERT: it has no token {token:?}")]
+    NotBert {
+        /// The folder, or where the tokenizer came from.
+        name: String,
+        /// The token that is missing.
+        token: &'static str,
+    },
+    /// A row has no place for a text beside what else it must hold.
+    #[error("rows of {max_length} tokens are too short: here they need {needed} at least")]
+    NoRoom {
+        /// The tokens that a row may have.
+        max_length: usize,
+        /// Those that it must have for one of the text.
+        needed: usize,
     },
     /// The `tokenizers` crate failed on a text or on ids.
     #[error("the tokenizer could not {action}")]

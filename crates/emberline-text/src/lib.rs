@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bad_lines;
+mod bert_tokenizer;
 mod byte_pairs;
 mod corpus;
 pub mod datasets;
@@ -11,6 +12,7 @@ mod one_hot;
 mod pairs;
 mod parallel;
 mod published;
+mod sentences;
 mod sequence_tasks;
 mod streaming;
 mod tagged;
@@ -20,6 +22,9 @@ mod vocabulary;
 mod windows;
 
 pub use bad_lines::BadLines;
+pub use bert_tokenizer::{
+    BertRow, BertSpecialTokens, BertTensors, BertTokenizer, Piece, truncated_lengths,
+};
 pub use corpus::{Corpus, SplitFractions, Splits};
 pub use error::TextError;
 pub use examples::{Example, length_batches};
@@ -28,6 +33,7 @@ pub use one_hot::one_hot;
 pub use pairs::{BatchSize, EncodedPairs, TokenPair};
 pub use parallel::{Column, Pair, PairColumns, ParallelCorpus};
 pub use published::Gpt1Text;
+pub use sentences::{documents_of_book, documents_of_lines};
 pub use sequence_tasks::{SequenceTask, SequenceTaskConfig};
 pub use streaming::DecodeStream;
 pub use tagged::{Separator, TaggedSentence, TaggedSentences};

@@ -33,6 +33,6 @@ pub use error::TrainingError;
 pub use metrics::{METRICS_FILE, Metrics, TrainingMetrics, ValidationMetrics, read_metrics};
 pub use objective::Objective;
 pub use observer::{Event, Observer};
-pub use optimizer::{AdamConfig, AdamW, AdamWConfig, OptimizerConfig, SgdConfig};
+pub use optimizer::{AdamConfig, AdamW, AdamWConfig, BertAdamConfig, OptimizerConfig, SgdConfig};
 pub use schedule::Schedule;
 pub use trainer::{Outcome, Trained, Trainer};

@@ -24,6 +24,8 @@ pub enum OptimizerConfig {
     Adam(AdamConfig),
     /// AdamW (Loshchilov and Hutter, 2019).
     AdamW(AdamWConfig),
+    /// AdamW as BERT was trained (Devlin and others, 2018), whose code leaves the correction of the moments out.
+    BertAdam(BertAdamConfig),
 }
 
 /// `b ← μ b + g`, `p ← p - η b`; as `torch.optim.SGD` without dampening, so the first `b` is `g`.
@@ -64,6 +66,30 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
 }
 
+/// The numbers of BERT's Adam: `p ← p - η (m / (√v + ε) + λ p)`.
+///
+/// The moments start at 0 and are used as they are, so that the first updates are up to three times as large as those of
+/// torch. What decays is as in [`AdamWConfig`], which is what BERT's code says by names: no bias, and nothing of a norm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BertAdamConfig {
+    /// The decay of the mean of the gradients.
+    pub beta_1: f64,
+    /// The decay of the mean of their squares.
+    pub beta_2: f64,
+    /// Added to the root of the mean of the squares.
+    pub epsilon: f64,
+    /// The part of each weight, times the learning rate, that an update takes away.
+    pub weight_decay: f64,
+}
+
+impl Default for BertAdamConfig {
+    /// Those of the published code.
+    fn default() -> Self {
+        Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-6, weight_decay: 1e-2 }
+    }
+}
+
 impl Default for AdamConfig {
     /// Those of the paper, and of torch.
     fn default() -> Self {
@@ -89,16 +115,13 @@ impl OptimizerConfig {
                 BurnSgdConfig::new().with_momentum(Some(momentum.with_nesterov(nesterov))).init()
             }
             Self::Adam(AdamConfig { beta_1, beta_2, epsilon }) => {
-                AdamW { numbers: AdamWConfig { beta_1, beta_2, epsilon, weight_decay: 0.0 } }.into()
+                let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay: 0.0 };
+                AdamW { numbers, corrects_bias: true }.into()
             }
-            Self::AdamW(numbers) => {
-                let undecayed = parameters(model).into_iter().filter(|p| p.shape.len() < 2);
-                let paths: Vec<String> = undecayed.map(|parameter| parameter.path).collect();
-                ModuleOptimizer::from(AdamW { numbers }).with_group(
-                    ParamGroup::from_paths(paths),
-                    AdamW { numbers: AdamWConfig { weight_decay: 0.0, ..numbers } },
-                    None,
-                )
+            Self::AdamW(numbers) => AdamW { numbers, corrects_bias: true }.init(model),
+            Self::BertAdam(BertAdamConfig { beta_1, beta_2, epsilon, weight_decay }) => {
+                let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay };
+                AdamW { numbers, corrects_bias: false }.init(model)
             }
         }
     }
@@ -116,6 +139,7 @@ impl OptimizerConfig {
             }
             Self::Adam(c) => (c.beta_1, c.beta_2, c.epsilon, 0.0),
             Self::AdamW(c) => (c.beta_1, c.beta_2, c.epsilon, c.weight_decay),
+            Self::BertAdam(c) => (c.beta_1, c.beta_2, c.epsilon, c.weight_decay),
         };
         require(is_fraction(beta_1), "optimizer.beta_1", fraction, beta_1)?;
         require(is_fraction(beta_2), "optimizer.beta_2", fraction, beta_2)?;
@@ -129,6 +153,18 @@ impl OptimizerConfig {
 #[derive(Clone, Debug)]
 pub struct AdamW {
     numbers: AdamWConfig,
+    corrects_bias: bool,
+}
+
+impl AdamW {
+    /// The optimizer of a model whose parameters of fewer than two dimensions do not decay.
+    fn init<M: Module>(self, model: &M) -> ModuleOptimizer {
+        let undecayed = parameters(model).into_iter().filter(|p| p.shape.len() < 2);
+        let paths: Vec<String> = undecayed.map(|parameter| parameter.path).collect();
+        let numbers = AdamWConfig { weight_decay: 0.0, ..self.numbers };
+        let without_decay = Self { numbers, ..self.clone() };
+        ModuleOptimizer::from(self).with_group(ParamGroup::from_paths(paths), without_decay, None)
+    }
 }
 
 impl Optimizer for AdamW {
@@ -146,7 +182,9 @@ impl Optimizer for AdamW {
         });
         let AdamWConfig { beta_1, beta_2, epsilon, weight_decay } = self.numbers;
         let time = state.time + 1;
-        let step = AdamWStep { learning_rate, beta_1, beta_2, epsilon, weight_decay, time };
+        let corrects_bias = self.corrects_bias;
+        let step =
+            AdamWStep { learning_rate, beta_1, beta_2, epsilon, weight_decay, time, corrects_bias };
         let (parameter, moment_1, moment_2) =
             adamw_step(parameter, gradient, state.moment_1, state.moment_2, &step);
         (parameter, Some(AdaptiveMomentumState::new(time, moment_1, moment_2)))
@@ -213,6 +251,31 @@ mod tests {
         assert_close(&numbers(&line), &[2.0 * 0.95 - 0.1, -0.95 - 0.1, 0.5 - 0.1]);
     }
 
+    /// `m = 0.1 g`, `v = 0.001 g²`, so that the first step is 3.16 times the sign of the gradient; the second by hand.
+    #[test]
+    fn berts_adam_corrects_nothing_and_spares_biases_from_decay() {
+        let config = BertAdamConfig { weight_decay: 0.5, ..Default::default() };
+        let mut line = line();
+        let mut optimizer = OptimizerConfig::BertAdam(config).init(&line);
+        let step =
+            |p: f64, m: f64, v: f64, decay: f64| p - 0.1 * (m / (v.sqrt() + 1e-6) + decay * p);
+        let moments = |g: f64, m: f64, v: f64| (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g);
+        let parameters = [(2.0, 1.0, 0.5), (-1.0, 3.0, 0.5), (0.5, 2.0, 0.0)];
+        let mut expected = parameters.map(|(p, g, decay)| (p, g, decay, (0.0, 0.0)));
+        for update in 0..3 {
+            let of_line = gradients(&line, 2.0);
+            line = optimizer.step(0.1, line, of_line);
+            for (p, g, decay, (m, v)) in &mut expected {
+                (*m, *v) = moments(*g, *m, *v);
+                *p = step(*p, *m, *v, *decay);
+            }
+            assert_close(&numbers(&line), &expected.map(|(p, ..)| p));
+            if update == 0 {
+                assert!((expected[2].0 - (0.5 - 0.1 * 10.0f64.sqrt())).abs() < 1e-5);
+            }
+        }
+    }
+
     #[test]
     fn adam_does_not_decay_anything() {
         let line = line();
@@ -277,6 +340,8 @@ mod tests {
         );
         let error = read(r#"{"name": "adam", "weight_decay": 0.1}"#).unwrap_err().to_string();
         assert!(error.contains("weight_decay"), "{error}");
+        let config = read(r#"{"name": "bertadam"}"#).unwrap();
+        assert_eq!(config, OptimizerConfig::BertAdam(BertAdamConfig::default()));
         let error = read(r#"{"name": "lion"}"#).unwrap_err().to_string();
         assert!(error.contains("lion") && error.contains("adamw"), "{error}");
     }

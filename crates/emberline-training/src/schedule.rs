@@ -44,6 +44,22 @@ pub enum Schedule {
         #[serde(default)]
         warmup_steps: u64,
     },
+    /// `end + (peak - end) (1 - n / steps)^power` in update n, from 0, once it is warm: the curve of TensorFlow's
+    /// `polynomial_decay`, which starts with the run and not with the end of the warm-up. BERT was trained so: behind its
+    /// warm-up the rate falls at once by what the curve has fallen before.
+    Polynomial {
+        /// What the warm-up rises to, and the curve starts from.
+        learning_rate: f64,
+        /// The learning rate after the last update.
+        #[serde(default)]
+        final_learning_rate: f64,
+        /// 1 is a straight line, as in BERT.
+        #[serde(default = "one")]
+        power: f64,
+        /// The number of updates from 0 to the peak.
+        #[serde(default)]
+        warmup_steps: u64,
+    },
     /// `d_model^-½ · min(n^-½, n · w^-1½)` in update n, from 1, with a warm-up of w, whatever the length of the run
     /// (Vaswani and others, 2017, "Attention Is All You Need").
     Noam {
@@ -69,6 +85,10 @@ impl Schedule {
         let done = ((step - warmup_steps) as f64 / length as f64).min(1.0);
         match *self {
             Self::Constant { .. } | Self::Noam { .. } => peak,
+            Self::Polynomial { final_learning_rate, power, .. } => {
+                let left = 1.0 - (step as f64 / steps.max(1) as f64).min(1.0);
+                final_learning_rate + (peak - final_learning_rate) * left.powf(power)
+            }
             Self::Linear { final_learning_rate, .. } => {
                 final_learning_rate + (peak - final_learning_rate) * (1.0 - done)
             }
@@ -82,7 +102,8 @@ impl Schedule {
         match *self {
             Self::Constant { learning_rate, .. }
             | Self::Linear { learning_rate, .. }
-            | Self::Cosine { learning_rate, .. } => learning_rate,
+            | Self::Cosine { learning_rate, .. }
+            | Self::Polynomial { learning_rate, .. } => learning_rate,
             Self::Noam { d_model, warmup_steps } => {
                 (d_model as f64 * warmup_steps as f64).powf(-0.5)
             }
@@ -94,6 +115,7 @@ impl Schedule {
             Self::Constant { warmup_steps, .. }
             | Self::Linear { warmup_steps, .. }
             | Self::Cosine { warmup_steps, .. }
+            | Self::Polynomial { warmup_steps, .. }
             | Self::Noam { warmup_steps, .. } => warmup_steps,
         }
     }
@@ -108,13 +130,22 @@ impl Schedule {
         let peak = self.peak();
         require(is_rate(peak) && peak > 0.0, "schedule.learning_rate", "a number above 0", peak)?;
         if let Self::Linear { final_learning_rate: end, .. }
-        | Self::Cosine { final_learning_rate: end, .. } = *self
+        | Self::Cosine { final_learning_rate: end, .. }
+        | Self::Polynomial { final_learning_rate: end, .. } = *self
         {
             require(is_rate(end), "schedule.final_learning_rate", "a number of at least 0", end)?;
+        }
+        if let Self::Polynomial { power, .. } = *self {
+            let holds = power.is_finite() && power > 0.0;
+            require(holds, "schedule.power", "a number above 0", power)?;
         }
         let warmup_steps = self.warmup_steps();
         require(warmup_steps < steps, "schedule.warmup_steps", "fewer than `steps`", warmup_steps)
     }
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 #[cfg(test)]
@@ -161,6 +192,24 @@ mod tests {
         assert!((rate(6) - 0.55).abs() < 1e-12);
         assert!((rate(10) - 0.1).abs() < 1e-12);
         assert_eq!(rate(11), rate(10));
+    }
+
+    /// BERT's: `lr · step / warmup`, then `polynomial_decay` of the step from the start.
+    #[test]
+    fn a_polynomial_starts_with_the_run_and_falls_at_the_end_of_its_warm_up() {
+        let of = |power, end| Schedule::Polynomial {
+            learning_rate: 1.0,
+            final_learning_rate: end,
+            power,
+            warmup_steps: 2,
+        };
+        assert_eq!(rates(of(1.0, 0.0), 8), [0.0, 0.5, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]);
+        assert_eq!(of(2.0, 0.5).learning_rate(4, 8), 0.5 + 0.5 * 0.25);
+        assert_eq!(of(2.0, 0.5).learning_rate(9, 8), 0.5);
+        let read = r#"{"name": "polynomial", "learning_rate": 1.0, "warmup_steps": 2}"#;
+        assert_eq!(serde_json::from_str::<Schedule>(read).unwrap(), of(1.0, 0.0));
+        let error = of(0.0, 0.0).validate(8).unwrap_err().to_string();
+        assert_eq!(error, "schedule.power must be a number above 0, but is 0");
     }
 
     /// The base model of the paper.

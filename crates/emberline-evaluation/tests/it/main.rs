@@ -2,4 +2,5 @@
 
 mod conlleval;
 mod sacrebleu;
+mod tasks;
 mod translations;

@@ -2,9 +2,10 @@
 //!
 //! Both GPTs cut words into byte pairs. GPT-2 writes each byte as a letter and marks the blank before a word, so that
 //! nothing is unknown and nothing is lost; GPT-1 has letters, marks the end of a word with `</w>`, and reads its text in
-//! lower case ([`Gpt1Text`]).
+//! lower case ([`Gpt1Text`]). BERT cuts words into pieces of a list, the longest first.
 
 mod gpt1;
+pub(crate) mod word_pieces;
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use serde_json::json;
 use tokenizers::decoders::bpe::BPEDecoder;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Model, ModelWrapper};
+use tokenizers::{AddedToken, Model, ModelWrapper, NormalizerWrapper};
 
 pub use self::gpt1::Gpt1Text;
 use crate::byte_pairs::BytePairs;
@@ -36,11 +37,13 @@ const BYTE_PAIRS: [[&str; 2]; 3] = [
 
 impl Tokenizer {
     /// The tokenizer in the folder of a model: `tokenizer.json`, or else the byte pairs of GPT-2 or GPT-1, in
-    /// `vocab.json` and `merges.txt` or under the names that OpenAI gave them.
+    /// `vocab.json` and `merges.txt` or under the names that OpenAI gave them, or else the word pieces of BERT in
+    /// `vocab.txt`.
     ///
     /// Byte pairs are read as `transformers` reads them: a text that spells out `<|endoftext|>` gets its id, unless
     /// [`reading_specials_as_text`](Self::reading_specials_as_text) says otherwise, and GPT-1 reads its text as
-    /// [`Gpt1Text::Hf`], unless it comes from [`gpt1`](Self::gpt1).
+    /// [`Gpt1Text::Hf`], unless it comes from [`gpt1`](Self::gpt1). Word pieces are read as a `tokenizer_config.json`
+    /// beside them says; without one, a vocabulary without capitals makes those of a text small.
     ///
     /// # Errors
     /// [`TextError::NoTokenizer`], which names the files that would do, [`TextError::Read`],
@@ -54,6 +57,9 @@ impl Tokenizer {
         let pairs = BYTE_PAIRS.map(|names| names.map(|name| directory.join(name)));
         match pairs.into_iter().find(|files| files.iter().all(|file| file.exists())) {
             Some([vocabulary, merges]) => Self::of_byte_pairs(&vocabulary, &merges),
+            None if directory.join(word_pieces::VOCABULARY).exists() => {
+                word_pieces::from_directory(directory)
+            }
             None => Err(TextError::NoTokenizer { directory: directory.to_path_buf() }),
         }
     }
@@ -90,7 +96,8 @@ impl Tokenizer {
     }
 
     /// Writes the files that Python reads into the folder of a model: `tokenizer.json`, `tokenizer_config.json`, and
-    /// for byte pairs `vocab.json` and `merges.txt`, which older readers want. Files of these names are replaced.
+    /// for byte pairs `vocab.json` and `merges.txt`, for word pieces `vocab.txt`, which older readers want. Files of
+    /// these names are replaced.
     ///
     /// # Errors
     /// [`TextError::Write`].
@@ -106,6 +113,9 @@ impl Tokenizer {
         if let ModelWrapper::BPE(model) = self.pipeline().get_model() {
             let path = directory.to_path_buf();
             model.save(directory, None).map_err(|source| TextError::Write { path, source })?;
+        }
+        if let Some(lines) = word_pieces::lines(self.pipeline().get_model()) {
+            write(word_pieces::VOCABULARY, lines.into_bytes())?;
         }
         Ok(())
     }
@@ -142,6 +152,22 @@ impl Tokenizer {
     /// What Python cannot know from the pipeline: to take it as it is, and what its special tokens are for.
     fn config(&self) -> Vec<u8> {
         let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+        if let Some(NormalizerWrapper::BertNormalizer(normalizer)) =
+            self.pipeline().get_normalizer()
+            && matches!(self.pipeline().get_model(), ModelWrapper::WordPiece(_))
+        {
+            config = json!({
+                "tokenizer_class": "BertTokenizer",
+                "do_lower_case": normalizer.lowercase,
+                "strip_accents": normalizer.strip_accents,
+                "tokenize_chinese_chars": normalizer.handle_chinese_chars,
+            });
+        }
+        for (field, token) in word_pieces::SPECIAL_TOKENS {
+            if self.id(token).is_some() {
+                config[field] = token.into();
+            }
+        }
         if self.id(END_OF_TEXT).is_some() {
             config["bos_token"] = END_OF_TEXT.into();
             config["eos_token"] = END_OF_TEXT.into();

@@ -1,5 +1,6 @@
 //! The crate on the committed texts.
 
+mod bert;
 mod datasets;
 mod labelled;
 mod one_hot;

@@ -127,7 +127,7 @@ fn a_folder_without_a_tokenizer_is_an_error_that_names_what_would_do() {
     fs::write(folder.path().join("vocab.json"), "{}").unwrap();
     let error = Tokenizer::from_directory(folder.path()).unwrap_err().to_string();
     let expected = "holds no tokenizer: expected tokenizer.json, or vocab.json with merges.txt, encoder.json with \
-                    vocab.bpe, or encoder_bpe_40000.json with vocab_40000.bpe";
+                    vocab.bpe, encoder_bpe_40000.json with vocab_40000.bpe, or vocab.txt";
     assert!(error.ends_with(expected), "{error}");
     fs::write(folder.path().join("merges.txt"), "#version: 0.2\na b\n").unwrap();
     let error = Tokenizer::from_directory(folder.path()).unwrap_err();
