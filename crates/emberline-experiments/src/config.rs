@@ -12,6 +12,7 @@ use crate::names;
 use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
 use crate::tasks::Prepared;
+use crate::tasks::bert_pretraining::{self, BertPretrainingConfig};
 use crate::tasks::classification::{self, ClassificationConfig};
 use crate::tasks::gpt::{self, GptConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
@@ -23,7 +24,7 @@ use crate::tasks::translation::{self, TranslationConfig};
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 7] = [
+const TASKS: [&str; 8] = [
     "language_modelling",
     "classification",
     "tagging",
@@ -31,6 +32,7 @@ const TASKS: [&str; 7] = [
     "translation",
     "long_range",
     "gpt",
+    "bert_pretraining",
 ];
 
 /// A run of any kind; in files the key `task` tells which.
@@ -52,6 +54,8 @@ pub enum RunConfig {
     LongRange(LongRangeConfig),
     /// A text is continued by a GPT.
     Gpt(GptConfig),
+    /// Masked words and next sentences are guessed by a BERT.
+    BertPretraining(BertPretrainingConfig),
 }
 
 impl RunConfig {
@@ -86,6 +90,7 @@ impl RunConfig {
             Some("translation") => from_table(table).map(Self::Translation),
             Some("long_range") => from_table(table).map(Self::LongRange),
             Some("gpt") => from_table(table).map(Self::Gpt),
+            Some("bert_pretraining") => from_table(table).map(Self::BertPretraining),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -101,6 +106,7 @@ impl RunConfig {
             Self::Translation(_) => TASKS[4],
             Self::LongRange(_) => TASKS[5],
             Self::Gpt(_) => TASKS[6],
+            Self::BertPretraining(_) => TASKS[7],
         }
     }
 
@@ -113,7 +119,8 @@ impl RunConfig {
             | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. })
             | Self::Translation(TranslationConfig { experiment, .. })
             | Self::LongRange(LongRangeConfig { experiment, .. })
-            | Self::Gpt(GptConfig { experiment, .. }) => experiment,
+            | Self::Gpt(GptConfig { experiment, .. })
+            | Self::BertPretraining(BertPretrainingConfig { experiment, .. }) => experiment,
         }
     }
 
@@ -126,7 +133,8 @@ impl RunConfig {
             | Self::MemoryHorizon(MemoryHorizonConfig { device, .. })
             | Self::Translation(TranslationConfig { device, .. })
             | Self::LongRange(LongRangeConfig { device, .. })
-            | Self::Gpt(GptConfig { device, .. }) => *device,
+            | Self::Gpt(GptConfig { device, .. })
+            | Self::BertPretraining(BertPretrainingConfig { device, .. }) => *device,
         }
     }
 
@@ -139,7 +147,8 @@ impl RunConfig {
             | Self::MemoryHorizon(MemoryHorizonConfig { training, .. })
             | Self::Translation(TranslationConfig { training, .. })
             | Self::LongRange(LongRangeConfig { training, .. })
-            | Self::Gpt(GptConfig { training, .. }) => training,
+            | Self::Gpt(GptConfig { training, .. })
+            | Self::BertPretraining(BertPretrainingConfig { training, .. }) => training,
         }
     }
 
@@ -152,6 +161,7 @@ impl RunConfig {
             Self::MemoryHorizon(_) | Self::LongRange(_) => None,
             Self::Translation(config) => config.data.sha256(),
             Self::Gpt(config) => config.data.sha256.as_deref(),
+            Self::BertPretraining(config) => config.data.sha256.as_deref(),
         }
     }
 
@@ -179,6 +189,7 @@ impl RunConfig {
             Self::Translation(config) => config.validate(),
             Self::LongRange(config) => config.validate(),
             Self::Gpt(config) => config.validate(),
+            Self::BertPretraining(config) => config.validate(),
         }
     }
 
@@ -195,6 +206,7 @@ impl RunConfig {
             Self::Translation(config) => translation::prepare(config),
             Self::LongRange(config) => long_range::prepare(config),
             Self::Gpt(config) => gpt::prepare(config),
+            Self::BertPretraining(config) => bert_pretraining::prepare(config),
         }
     }
 }

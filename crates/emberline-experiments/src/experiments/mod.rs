@@ -1,5 +1,6 @@
 //! The experiments: each is a function that returns its whole config, with one sentence on what it shows.
 
+pub mod bert_pretrain;
 pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
@@ -16,7 +17,7 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, Classification, Gpt, LanguageModelling, LongRange, MemoryHorizon, Tagging, Translation,
+    self, BertPretraining, Classification, Gpt, LanguageModelling, LongRange, MemoryHorizon, Tagging, Translation,
 };
 use crate::names;
 
@@ -221,6 +222,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 4,
         shows: "the same over 2,000 byte pairs, which are learnt from the text",
         config: || Gpt(char_gpt::gpt_bpe()),
+    },
+    Experiment {
+        name: "bert-pretrain-tiny",
+        system: "BERT, 2 layers of 128",
+        data: "austen, shakespeare",
+        minutes: 6,
+        shows: "words from both of their sides, and whether two sentences belong together, from raw books",
+        config: || BertPretraining(bert_pretrain::bert_pretrain_tiny()),
     },
 ];
 

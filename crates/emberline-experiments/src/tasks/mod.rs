@@ -3,6 +3,7 @@
 //! The verb `run`, the dry run and the report know none of them: they use [`Prepared`] and what a run
 //! leaves in its directory.
 
+pub mod bert_pretraining;
 pub mod classification;
 pub mod gpt;
 pub mod jacobian;

@@ -130,10 +130,12 @@ pub(crate) fn from_pieces(pieces: Vec<String>, reading: Reading) -> Result<Token
 /// Whether a vocabulary has capitals, those of tokens in brackets aside: then its model was trained on them.
 fn has_capitals(pieces: &[String]) -> bool {
     let is_bracketed = |piece: &&String| piece.starts_with('[') || piece.starts_with('<');
+    // Signs such as ℝ are capitals that have no small letter.
+    let is_capital = |sign: char| sign.is_uppercase() && !sign.to_lowercase().eq([sign]);
     pieces
         .iter()
         .filter(|piece| !is_bracketed(piece))
-        .any(|piece| piece.contains(char::is_uppercase))
+        .any(|piece| piece.contains(is_capital))
 }
 
 /// The lines of a `vocab.txt`, if the ids have no gap.

@@ -1,0 +1,48 @@
+//! Masked words and next sentences of two books by a tiny BERT.
+
+use emberline_backend::device::DeviceName;
+use emberline_pretraining::{MaskingConfig, MaskingTime, SentencePairsConfig};
+use emberline_training::{BertAdamConfig, OptimizerConfig, Schedule, TrainingConfig};
+
+use crate::tasks::bert_pretraining::{BertPretrainingConfig, DataConfig, ModelConfig};
+
+/// Devlin and others' recipe with the sizes of their smallest model, at a rate that suits so few updates.
+pub fn bert_pretrain_tiny() -> BertPretrainingConfig {
+    let steps = 4000;
+    BertPretrainingConfig {
+        experiment: "bert-pretrain-tiny".into(),
+        device: DeviceName::Flex,
+        data: DataConfig {
+            books: vec!["austen".into(), "shakespeare".into()],
+            sha256: None,
+            vocab_size: 4000,
+            pairs: SentencePairsConfig { max_seq_length: 64, ..SentencePairsConfig::default() },
+            masking: MaskingConfig { max_predictions: 10, ..MaskingConfig::default() },
+            masking_time: MaskingTime::Dynamic,
+            batch_size: 32,
+        },
+        model: ModelConfig { d_model: 128, n_layers: 2, n_heads: 2, dropout: 0.1 },
+        training: TrainingConfig {
+            steps,
+            seed: 42,
+            optimizer: OptimizerConfig::BertAdam(BertAdamConfig::default()),
+            schedule: Schedule::Polynomial {
+                learning_rate: 1e-3,
+                final_learning_rate: 0.0,
+                power: 1.0,
+                warmup_steps: steps / 10,
+            },
+            max_grad_norm: Some(1.0),
+            log_every: 50,
+            evaluate_every: 500,
+            checkpoint_every: 1000,
+            keep_checkpoints: 2,
+            early_stopping: None,
+        },
+        gaps: vec![
+            "Mr. [MASK] was at home.".into(),
+            "she could not help [MASK] at him.".into(),
+            "my lord, I [MASK] you.".into(),
+        ],
+    }
+}
