@@ -15,6 +15,8 @@ use crate::names;
 use crate::result::grouped;
 use crate::terminal;
 
+/// The scores over the vocabulary that the head holds at a time at most: those of `linear_cross_entropy`.
+const SCORES: u64 = 9 * 1024 * 1024;
 /// The bytes of a number.
 const F32: u64 = size_of::<f32>() as u64;
 
@@ -44,6 +46,8 @@ struct Plan {
     optimizer: u64,
     /// What an update keeps of its forward pass.
     activations: u64,
+    /// The most that an update holds at a time.
+    training_memory: u64,
     /// The keys and values of one text of the whole length.
     cache: u64,
     /// Of the forward pass, for a token of a text of the whole length.
@@ -197,6 +201,7 @@ impl Sizes {
             gradients: memory(self.parameters),
             optimizer: memory(self.parameters).saturating_mul(2),
             activations: memory(self.activations(batch_size * seq_length)),
+            training_memory: memory(self.training_memory(batch_size * seq_length)),
             cache: memory(2 * self.n_layers * self.d_attention * seq_length),
             flops_per_token: flops,
             training_flops_per_token: training,
@@ -227,11 +232,21 @@ impl Sizes {
         let layer = 4 * d_model + 4 * d_attention + self.n_heads + 2 * d_ff;
         n_tokens.saturating_mul(self.n_layers * layer + 3 * d_model)
     }
+
+    /// Weights, the optimizer's moments, and what is more: at the end of the forward pass activations, with the head's
+    /// scores and the gradient of its table, or at the end of the backward pass all gradients, with that table's from
+    /// the head still apart from that of the tokens.
+    fn training_memory(&self, n_tokens: u64) -> u64 {
+        let table = self.vocab_size * self.d_model;
+        let scores = n_tokens.saturating_mul(self.vocab_size).min(SCORES);
+        let forward = self.activations(n_tokens).saturating_add(table + scores);
+        let backward = self.parameters.saturating_add(table);
+        self.parameters.saturating_mul(3).saturating_add(forward.max(backward))
+    }
 }
 
 impl Plan {
     fn text(&self, batch_size: u64, seq_length: u64) -> String {
-        let training = [self.weights, self.gradients, self.optimizer, self.activations];
         let rows = [
             ("parameters", grouped(self.parameters)),
             ("weights", bytes(self.weights)),
@@ -241,7 +256,7 @@ impl Plan {
                 "activations",
                 format!("{} for {batch_size} x {seq_length} tokens", bytes(self.activations)),
             ),
-            ("memory", bytes(training.into_iter().fold(0, u64::saturating_add))),
+            ("memory", format!("{} at most at a time", bytes(self.training_memory))),
             ("cache", format!("{} for a text of {seq_length}", bytes(self.cache))),
             ("forward", format!("{:.4e} FLOPs a token", self.flops_per_token)),
             ("training", format!("{:.4e} FLOPs a token", self.training_flops_per_token)),
@@ -274,6 +289,43 @@ mod tests {
         let gpt2 = plan("gpt2", 1, 1024);
         assert_eq!((gpt2.parameters, gpt2.weights), (124_439_808, 497_759_232));
         assert_eq!(plan("gpt3-175b", 1, 2048).parameters, 174_604_259_328);
+    }
+
+    #[test]
+    fn every_preset_has_its_published_parameters() {
+        // As counted from the sizes that are published; `as printed` are the rows of GPT-3's table that do not add up.
+        let published = [
+            ("openai-gpt", 116_534_784),
+            ("gpt2", 124_439_808),
+            ("gpt2-medium", 354_823_168),
+            ("gpt2-large", 774_030_080),
+            ("gpt2-xl", 1_557_611_200),
+            ("gpt3-small", 125_226_240),
+            ("gpt3-medium", 355_871_744),
+            ("gpt3-large", 760_300_032),
+            ("gpt3-xl", 1_315_723_264),
+            ("gpt3-2.7b", 2_651_553_280),
+            ("gpt3-6.7b", 6_658_404_352),
+            ("gpt3-13b", 12_853_386_240),
+            ("gpt3-175b", 174_604_259_328),
+            ("gpt3-xl-as-printed", 1_517_123_584),
+        ];
+        for (name, parameters) in published {
+            let Plan { parameters: found, weights, gradients, optimizer, .. } = plan(name, 1, 512);
+            assert_eq!(found, parameters, "{name}");
+            assert_eq!([weights, gradients, optimizer], [4, 4, 8].map(|n| n * parameters));
+        }
+        // Table D.1 has the work of some of them, too, for 300 billion tokens: six for each parameter and token.
+        for (name, work) in [
+            ("gpt3-small", 2.25e20),
+            ("gpt3-xl", 2.38e21),
+            ("gpt3-6.7b", 1.2e22),
+            ("gpt3-13b", 2.31e22),
+        ] {
+            let total = 300e9 * plan(name, 1, 2048).training_flops_per_token;
+            assert!((0.95..1.35).contains(&(total / work)), "{name}: {:.3}", total / work);
+        }
+        assert_eq!(presets().len(), published.len() + 1, "gpt3-13b as printed has no exact count");
     }
 
     #[test]
