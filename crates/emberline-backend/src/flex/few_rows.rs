@@ -110,7 +110,7 @@ impl<T: Real> Kernel for AddRows<'_, T> {
 
 impl<T: Real> AddRows<'_, T> {
     /// A few rows at a time. Some rows of the right matrix are added at once, so that a sum is loaded and stored once for
-    /// all of them; to several rows, so that each of their numbers is loaded once for all of those. Four of them and not
+    /// all of them; to two rows, so that each of their numbers is loaded once for both. Four of them and not
     /// eight where there are several: in a matrix whose width is a multiple of 1,024 all lie in one place of the cache.
     ///
     /// # Safety
@@ -124,10 +124,6 @@ impl<T: Real> AddRows<'_, T> {
             let mut row = 0;
             // SAFETY: as for this function.
             unsafe {
-                while n_rows - row >= 4 {
-                    self.add::<V, FMA, 4, 4>(row, first);
-                    row += 4;
-                }
                 while n_rows - row >= 2 {
                     self.add::<V, FMA, 2, 4>(row, first);
                     row += 2;
@@ -276,9 +272,11 @@ impl<T: Real> AddDots<'_, T> {
         let mut sums = [[[T::ZERO; LANES]; COLUMNS]; ROWS];
         for place in (0..whole).step_by(LANES) {
             for (sums, left) in sums.iter_mut().zip(&left) {
-                let left = &left[place..place + LANES];
+                // SAFETY: `whole` is within every row.
+                let left = unsafe { left.get_unchecked(place..place + LANES) };
                 for (sums, right) in sums.iter_mut().zip(&right) {
-                    let right = &right[place..place + LANES];
+                    // SAFETY: as above.
+                    let right = unsafe { right.get_unchecked(place..place + LANES) };
                     for (lane, sum) in sums.iter_mut().enumerate() {
                         *sum = left[lane].mul_add::<FMA>(right[lane], *sum);
                     }

@@ -74,14 +74,17 @@ impl Products<'_> {
         let rows = &left.levels[row * stride..][..ROWS * stride];
         let columns = &right.levels[column * stride..][..COLUMNS * stride];
         let mut sums = [[S::zero(); COLUMNS]; ROWS];
-        // Loops over arrays, of which none is made by a closure: those are not compiled for the instruction set.
+        // Loops over arrays, of which none is made by a closure: those are not compiled for the instruction set. And
+        // pointers, for more time would go into checks of slices than into products.
         for place in (0..stride).step_by(LANES) {
             let mut weights = [S::no_lanes(); COLUMNS];
             for (c, weights) in weights.iter_mut().enumerate() {
-                *weights = S::weights(&columns[c * stride + place..][..LANES]);
+                // SAFETY: the stride is a multiple of the lanes, and `columns` has so many columns of it.
+                *weights = unsafe { S::weights(columns.as_ptr().add(c * stride + place)) };
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let numbers = S::numbers(&rows[r * stride + place..][..LANES]);
+                // SAFETY: as above, for rows.
+                let numbers = unsafe { S::numbers(rows.as_ptr().add(r * stride + place)) };
                 for (sum, weights) in sums.iter_mut().zip(&weights) {
                     *sum = sum.add_products(numbers, *weights);
                 }
@@ -116,10 +119,16 @@ trait Sum: Copy {
     fn no_lanes() -> Self::Lanes;
 
     /// The numbers of a row.
-    fn numbers(from: &[i16]) -> Self::Lanes;
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn numbers(from: *const i16) -> Self::Lanes;
 
     /// The numbers of a column, widened.
-    fn weights(from: &[i8]) -> Self::Lanes;
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn weights(from: *const i8) -> Self::Lanes;
 
     fn add_products(self, a: Self::Lanes, b: Self::Lanes) -> Self;
 
@@ -143,13 +152,15 @@ impl Sum for PortableSum {
     }
 
     #[inline(always)]
-    fn numbers(from: &[i16]) -> [i16; LANES] {
-        *from.first_chunk().expect("a whole group")
+    unsafe fn numbers(from: *const i16) -> [i16; LANES] {
+        // SAFETY: as the trait says; an array may be read from where its numbers are.
+        unsafe { from.cast::<[i16; LANES]>().read() }
     }
 
     #[inline(always)]
-    fn weights(from: &[i8]) -> [i16; LANES] {
-        from.first_chunk::<LANES>().expect("a whole group").map(i16::from)
+    unsafe fn weights(from: *const i8) -> [i16; LANES] {
+        // SAFETY: as the trait says; an array may be read from where its numbers are.
+        unsafe { from.cast::<[i8; LANES]>().read() }.map(i16::from)
     }
 
     #[inline(always)]
@@ -172,8 +183,6 @@ mod avx2 {
         _mm256_loadu_si256, _mm256_madd_epi16, _mm256_setzero_si256,
     };
 
-    use super::LANES;
-
     /// Eight sums. To be used only where AVX2 is.
     #[derive(Clone, Copy)]
     pub(super) struct Sum(__m256i);
@@ -194,17 +203,15 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn numbers(from: &[i16]) -> __m256i {
-            assert!(from.len() >= LANES);
+        unsafe fn numbers(from: *const i16) -> __m256i {
             // SAFETY: AVX2 is there, and the numbers.
-            unsafe { _mm256_loadu_si256(from.as_ptr().cast::<__m256i>()) }
+            unsafe { _mm256_loadu_si256(from.cast::<__m256i>()) }
         }
 
         #[inline(always)]
-        fn weights(from: &[i8]) -> __m256i {
-            assert!(from.len() >= LANES);
+        unsafe fn weights(from: *const i8) -> __m256i {
             // SAFETY: AVX2 is there, and the numbers.
-            unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.as_ptr().cast::<__m128i>())) }
+            unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast::<__m128i>())) }
         }
 
         #[inline(always)]
@@ -238,11 +245,13 @@ mod tests {
         if Level::detect() != Level::Baseline {
             let row: Vec<i16> = (0..LANES as i16).map(|i| i.wrapping_mul(4099) ^ 0x2a5).collect();
             let column: Vec<i8> = (0..LANES).map(|i| (i * 83) as i8).collect();
-            let sum = PortableSum::zero()
-                .add_products(PortableSum::numbers(&row), PortableSum::weights(&column));
-            let numbers = (avx2::Sum::numbers(&row), avx2::Sum::weights(&column));
-            let vector = avx2::Sum::zero().add_products(numbers.0, numbers.1);
-            assert_eq!(vector.total(), sum.total());
+            fn total<S: Sum>(row: &[i16], column: &[i8]) -> i32 {
+                // SAFETY: both have a whole group.
+                let (numbers, weights) =
+                    unsafe { (S::numbers(row.as_ptr()), S::weights(column.as_ptr())) };
+                S::zero().add_products(numbers, weights).total()
+            }
+            assert_eq!(total::<avx2::Sum>(&row, &column), total::<PortableSum>(&row, &column));
         }
     }
 }
