@@ -24,7 +24,11 @@ const VOCABULARIES: [[usize; 3]; 3] = [[512, 768, 8192], [512, 768, 50257], [768
 
 fn main() {
     // As many as the twin has.
-    rayon::ThreadPoolBuilder::new().num_threads(2).use_current_thread().build_global().expect("the first pool");
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .use_current_thread()
+        .build_global()
+        .expect("the first pool");
     memory::keep_freed_memory();
     let filter = std::env::args().skip(1).find(|a| a != "--bench").unwrap_or_default();
     if filter == "memory" {

@@ -52,7 +52,11 @@ impl Cell {
 
 fn main() {
     // As many as the twin has.
-    rayon::ThreadPoolBuilder::new().num_threads(2).use_current_thread().build_global().expect("the first pool");
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .use_current_thread()
+        .build_global()
+        .expect("the first pool");
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["memory", cell, length] => {

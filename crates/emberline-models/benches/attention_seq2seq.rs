@@ -20,7 +20,11 @@ const VOCAB_SIZE: usize = 6000;
 const WIDTH: usize = 256;
 
 fn main() {
-    rayon::ThreadPoolBuilder::new().num_threads(2).use_current_thread().build_global().expect("the first pool");
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .use_current_thread()
+        .build_global()
+        .expect("the first pool");
     memory::keep_freed_memory();
 
     let device = Device::flex().autodiff();

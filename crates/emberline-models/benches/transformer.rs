@@ -39,7 +39,11 @@ impl Decoder {
 
 fn main() {
     // As many as the twin has.
-    rayon::ThreadPoolBuilder::new().num_threads(2).use_current_thread().build_global().expect("the first pool");
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .use_current_thread()
+        .build_global()
+        .expect("the first pool");
     memory::keep_freed_memory();
 
     let device = Device::flex();

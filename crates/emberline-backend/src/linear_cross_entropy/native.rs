@@ -387,8 +387,7 @@ impl<'a, T: Real> Chunk<'a, T> {
                 let width = columns.len() / n;
                 for tile in 0..self.n_tiles() {
                     let weight = self.problem.weight.columns(self.classes(tile)).transposed();
-                    let weight =
-                        Packed::new(weight.columns(index * share..index * share + width));
+                    let weight = Packed::new(weight.columns(index * share..index * share + width));
                     let d_scores = self.tile(tile, d_scores);
                     // SAFETY: the first tile writes all columns, and others add to that.
                     unsafe { multiply_into(&weight, d_scores, columns, width, tile > 0) };

@@ -17,7 +17,8 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, BertPretraining, Classification, Gpt, LanguageModelling, LongRange, MemoryHorizon, Tagging, Translation,
+    self, BertPretraining, Classification, Gpt, LanguageModelling, LongRange, MemoryHorizon,
+    Tagging, Translation,
 };
 use crate::names;
 

@@ -11,7 +11,7 @@ use emberline_checkpoint::write_config;
 use emberline_core::{Stream, TokenBatch, TokenEncoder, VocabularyHead};
 use emberline_models::bert::{Architecture, Bert, BertConfig, BertForPreTraining};
 use emberline_pretraining::{
-    Documents, Masking, MaskingConfig, MaskingTime, MaskedTokenAndNextSentence, RightGuesses,
+    Documents, MaskedTokenAndNextSentence, Masking, MaskingConfig, MaskingTime, RightGuesses,
     SentencePairBatches, SentencePairsConfig,
 };
 use emberline_text::{BertTokenizer, documents_of_book};
@@ -312,7 +312,12 @@ impl PreparedBert {
         Ok(samples)
     }
 
-    fn guesses(&self, model: &BertForPreTraining, gap: &str, device: &Device) -> Result<Vec<String>> {
+    fn guesses(
+        &self,
+        model: &BertForPreTraining,
+        gap: &str,
+        device: &Device,
+    ) -> Result<Vec<String>> {
         let row = self.tokenizer.row(gap, None, self.model_config.n_positions)?;
         let mask = self.tokenizer.special_tokens().mask;
         let place = row.tokens.iter().position(|token| *token == mask);

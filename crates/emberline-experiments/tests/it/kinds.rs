@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::bad_input::refused;
 use crate::program::{Finished, Folder, metrics, weights};
 
 /// The result of a tiny run of an experiment in a directory of its name, and what it printed.
@@ -170,9 +171,37 @@ fn the_mean_of_the_last_checkpoints_is_tested_and_answers() {
 }
 
 #[test]
+fn a_bert_guesses_words_and_neighbours_and_fills_gaps() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "bert-pretrain-tiny");
+    for name in ["masked_token_accuracy", "next_sentence_accuracy", "most_frequent_token"] {
+        assert!((0.0..=1.0).contains(&metric(&result, name)), "{name}");
+    }
+    let sum = metric(&result, "masked_token_loss") + metric(&result, "next_sentence_loss");
+    let best = result["validation_loss"].as_f64().unwrap();
+    assert!((sum - best).abs() < 1e-4, "{sum} is not {best}");
+    let samples = folder.read("bert-pretrain-tiny/samples.txt");
+    let lines: Vec<&str> = samples.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "the [MASK] sat."));
+    assert_eq!(lines[1].split(", ").count(), 5, "{samples}");
+    // What was written is a BERT with both heads.
+    let last = "bert-pretrain-tiny/checkpoints/step-00000024";
+    let activations = ["activations", last, "--tokens=2,5,3", "--output=states.safetensors"];
+    folder.succeed(folder.emberline(&activations));
+    let without_gap = ["--set", "gaps=[\"the cat sat.\"]"];
+    refused(
+        folder.tiny_run_of("bert-pretrain-tiny", "other", &without_gap),
+        1,
+        &["[MASK]", "gaps"],
+    );
+}
+
+#[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
-    for experiment in ["name-classifier", "tagger", "memory-horizon", "long-range", "copy"] {
+    for experiment in
+        ["name-classifier", "tagger", "memory-horizon", "long-range", "copy", "bert-pretrain-tiny"]
+    {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");
         folder.succeed(folder.emberline(&["run", "--config", &config, "--out", "again"]));

@@ -31,6 +31,10 @@ impl Folder {
             "names.tsv",
             ("name\tlabel\n".to_string() + &names.collect::<String>()).as_bytes(),
         );
+        let chapter = |n| {
+            format!("Chapter {n}\n\nThe cat sat. It slept well.\n\n\"A dog ran!\" Who saw it?\n\n")
+        };
+        folder.write("book.txt", (1..=12).map(chapter).collect::<String>().as_bytes());
         std::fs::create_dir(folder.path("tagged")).unwrap();
         let sentence = "he\tO\nmet\tO\nann\tB-person\nlee\tI-person\n\nin\tO\nrome\tB-place\n\n";
         for file in ["train.tsv", "dev.tsv", "test.tsv"] {
@@ -126,7 +130,7 @@ const SHORT: [&str; 5] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 8] = [
+const TINY_OTHERS: [(&str, &[&str]); 9] = [
     (
         "poem-gru",
         &[
@@ -201,6 +205,18 @@ const TINY_OTHERS: [(&str, &[&str]); 8] = [
             "model.d_model=8",
             "model.d_ff=8",
             "model.n_heads=2",
+        ],
+    ),
+    (
+        "bert-pretrain-tiny",
+        &[
+            "data.books=[\"book.txt\"]",
+            "data.vocab_size=60",
+            "data.pairs.max_seq_length=16",
+            "data.pairs.n_duplicates=2",
+            "data.batch_size=4",
+            "model.d_model=8",
+            "gaps=[\"the [MASK] sat.\"]",
         ],
     ),
 ];

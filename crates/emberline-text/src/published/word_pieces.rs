@@ -132,10 +132,7 @@ fn has_capitals(pieces: &[String]) -> bool {
     let is_bracketed = |piece: &&String| piece.starts_with('[') || piece.starts_with('<');
     // Signs such as ℝ are capitals that have no small letter.
     let is_capital = |sign: char| sign.is_uppercase() && !sign.to_lowercase().eq([sign]);
-    pieces
-        .iter()
-        .filter(|piece| !is_bracketed(piece))
-        .any(|piece| piece.contains(is_capital))
+    pieces.iter().filter(|piece| !is_bracketed(piece)).any(|piece| piece.contains(is_capital))
 }
 
 /// The lines of a `vocab.txt`, if the ids have no gap.
