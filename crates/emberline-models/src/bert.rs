@@ -10,6 +10,7 @@
 mod any;
 mod config;
 mod heads;
+mod init;
 mod names;
 mod sentences;
 mod tasks;
@@ -191,21 +192,8 @@ mod tests {
 
     use super::*;
 
-    fn config() -> BertConfig {
-        BertConfig {
-            vocab_size: 11,
-            n_positions: 10,
-            d_model: 6,
-            n_layers: 2,
-            n_heads: 3,
-            d_ff: 9,
-            deviation: 0.3,
-            ..BertConfig::default()
-        }
-    }
-
     fn bert() -> Bert {
-        config().init(Stream::new(1), &test_device())
+        BertConfig::small().init(Stream::new(1), &test_device())
     }
 
     #[test]
@@ -280,8 +268,8 @@ mod tests {
 
     #[test]
     fn its_parameters_are_known_before_there_is_a_model() {
-        assert_eq!(parameter_count(&bert()) as u64, config().parameter_count());
-        let huge = BertConfig { n_layers: usize::MAX, ..config() };
+        assert_eq!(parameter_count(&bert()) as u64, BertConfig::small().parameter_count());
+        let huge = BertConfig { n_layers: usize::MAX, ..BertConfig::small() };
         assert_eq!(huge.parameter_count(), u64::MAX);
     }
 

@@ -138,6 +138,22 @@ fn activations_of_berts_are_named_as_those_of_transformers() {
 }
 
 #[test]
+fn heads_that_a_config_does_not_name_are_left_out_and_a_pooler_stays() {
+    // So the first published models are: words by their config, pairs too by their weights.
+    let folder = Folder::new();
+    let model = folder.path("model");
+    std::fs::create_dir(&model).unwrap();
+    let weights = bert("bert_pretraining").join("model.safetensors");
+    std::fs::copy(weights, model.join("model.safetensors")).unwrap();
+    let config = std::fs::read_to_string(bert("bert_pretraining").join("config.json")).unwrap();
+    let config = config.replace("BertForPreTraining", "BertForMaskedLM");
+    std::fs::write(model.join("config.json"), config).unwrap();
+    let arguments = ["activations", "model", "--tokens", "1,2,3", "--output", "found"];
+    let stdout = folder.succeed(folder.emberline(&arguments)).stdout;
+    assert_eq!(stdout, "hidden.0 hidden.1 hidden.2 pooled logits in found\n");
+}
+
+#[test]
 fn what_a_bert_does_not_have_or_cannot_do_is_refused() {
     let folder = Folder::new();
     let model = folder.path("model");

@@ -173,29 +173,16 @@ mod tests {
 
     use super::*;
 
-    fn config() -> BertConfig {
-        BertConfig {
-            vocab_size: 11,
-            n_positions: 10,
-            d_model: 6,
-            n_layers: 2,
-            n_heads: 3,
-            d_ff: 9,
-            deviation: 0.3,
-            ..BertConfig::default()
-        }
-    }
-
     #[test]
     fn the_scores_of_a_pair_do_not_see_the_padding() {
-        let model = config().init_for::<PairHead>(Stream::new(1), &test_device());
+        let model = BertConfig::small().init_for::<PairHead>(Stream::new(1), &test_device());
         laws::padding_is_hidden(&model, 11, &test_device());
     }
 
     #[test]
     fn words_are_scored_by_the_embedding_table_and_a_bias() {
         let device = test_device();
-        let model = config().init_for::<PreTrainingHead>(Stream::new(1), &device);
+        let model = BertConfig::small().init_for::<PreTrainingHead>(Stream::new(1), &device);
         let batch = TokenBatch::from_rows(&[&[1, 2, 3]], &device);
         let hidden = model.encode(&batch).reshape([3, 6]);
         let input = model.head_input(hidden.clone());
@@ -210,7 +197,11 @@ mod tests {
     #[test]
     fn a_model_whose_head_reads_every_token_has_no_pooler() {
         let device = test_device();
-        assert!(config().init_for::<WordHead>(Stream::new(1), &device).bert.pooler.is_none());
-        assert!(config().init_for::<PairHead>(Stream::new(1), &device).bert.pooler.is_some());
+        assert!(
+            BertConfig::small().init_for::<WordHead>(Stream::new(1), &device).bert.pooler.is_none()
+        );
+        assert!(
+            BertConfig::small().init_for::<PairHead>(Stream::new(1), &device).bert.pooler.is_some()
+        );
     }
 }

@@ -184,15 +184,7 @@ mod tests {
 
     /// The names of all parameters of a small model of pretraining, with their shapes in the file.
     fn names(table: fn(&str) -> Stored) -> Vec<(String, Vec<usize>)> {
-        let config = BertConfig {
-            vocab_size: 11,
-            d_model: 6,
-            n_layers: 1,
-            n_heads: 2,
-            d_ff: 9,
-            n_positions: 10,
-            ..BertConfig::default()
-        };
+        let config = BertConfig { n_layers: 1, ..BertConfig::small() };
         let model: BertForPreTraining = config.init_for(Stream::new(1), &test_device());
         let name = |(path, mut shape): (String, Vec<usize>)| {
             let Stored { name, transposed } = table(&path);

@@ -92,17 +92,7 @@ mod tests {
     use super::*;
 
     fn encoder(pooling: Pooling, normalizes: bool) -> SentenceEncoder {
-        let config = BertConfig {
-            vocab_size: 11,
-            n_positions: 10,
-            d_model: 6,
-            n_layers: 2,
-            n_heads: 3,
-            d_ff: 9,
-            deviation: 0.3,
-            ..BertConfig::default()
-        };
-        let bert = config.init(Stream::new(1), &test_device());
+        let bert = BertConfig::small().init(Stream::new(1), &test_device());
         SentenceEncoder { bert, pooling, normalizes }
     }
 

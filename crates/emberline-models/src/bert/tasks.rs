@@ -153,17 +153,7 @@ mod tests {
     use super::*;
 
     fn model<H: Head>() -> BertFor<H> {
-        let config = BertConfig {
-            vocab_size: 11,
-            n_positions: 10,
-            d_model: 6,
-            n_layers: 2,
-            n_heads: 3,
-            d_ff: 9,
-            deviation: 0.3,
-            classifier_dropout: Some(0.5),
-            ..BertConfig::default()
-        };
+        let config = BertConfig { classifier_dropout: Some(0.5), ..BertConfig::small() };
         let config = config.with_labels(["a", "b", "c"]);
         config.init_for(Stream::new(1), &test_device())
     }
