@@ -29,6 +29,6 @@ pub use continuations::{LastWords, encode_continuation, last_words};
 pub use error::EvaluationError;
 pub use error_rate::ErrorRates;
 pub use perplexity::{TextLikelihood, perplexity, text_likelihoods};
-pub use predict::{predict_rows, predict_tokens};
+pub use predict::{predict_groups, predict_rows, predict_tokens};
 pub use scores::Scores;
 pub use spans::{Span, SpanScores, spans};

@@ -12,18 +12,22 @@ use crate::names;
 use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
 use crate::tasks::Prepared;
+use crate::tasks::banded::{self, BandedConfig};
 use crate::tasks::classification::{self, ClassificationConfig};
 use crate::tasks::gpt::{self, GptConfig};
+use crate::tasks::gpt1_classification::{self, Gpt1ClassificationConfig};
+use crate::tasks::gpt2_finetuning::{self, Gpt2FinetuningConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
 use crate::tasks::long_range::{self, LongRangeConfig};
 use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
+use crate::tasks::sums_to_one::{self, SumsToOneConfig};
 use crate::tasks::tagging::{self, TaggingConfig};
 use crate::tasks::translation::{self, TranslationConfig};
 
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 7] = [
+const TASKS: [&str; 11] = [
     "language_modelling",
     "classification",
     "tagging",
@@ -31,6 +35,10 @@ const TASKS: [&str; 7] = [
     "translation",
     "long_range",
     "gpt",
+    "sums_to_one",
+    "banded",
+    "gpt1_classification",
+    "gpt2_finetuning",
 ];
 
 /// A run of any kind; in files the key `task` tells which.
@@ -52,6 +60,14 @@ pub enum RunConfig {
     LongRange(LongRangeConfig),
     /// A text is continued by a GPT.
     Gpt(GptConfig),
+    /// Probabilities of all sequences are summed.
+    SumsToOne(SumsToOneConfig),
+    /// Dense against banded attention.
+    Banded(BandedConfig),
+    /// A text gets a class by a GPT-1 that read books before.
+    Gpt1Classification(Gpt1ClassificationConfig),
+    /// A GPT-2 goes on learning from another text.
+    Gpt2Finetuning(Gpt2FinetuningConfig),
 }
 
 impl RunConfig {
@@ -86,6 +102,10 @@ impl RunConfig {
             Some("translation") => from_table(table).map(Self::Translation),
             Some("long_range") => from_table(table).map(Self::LongRange),
             Some("gpt") => from_table(table).map(Self::Gpt),
+            Some("sums_to_one") => from_table(table).map(Self::SumsToOne),
+            Some("banded") => from_table(table).map(Self::Banded),
+            Some("gpt1_classification") => from_table(table).map(Self::Gpt1Classification),
+            Some("gpt2_finetuning") => from_table(table).map(Self::Gpt2Finetuning),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -101,6 +121,10 @@ impl RunConfig {
             Self::Translation(_) => TASKS[4],
             Self::LongRange(_) => TASKS[5],
             Self::Gpt(_) => TASKS[6],
+            Self::SumsToOne(_) => TASKS[7],
+            Self::Banded(_) => TASKS[8],
+            Self::Gpt1Classification(_) => TASKS[9],
+            Self::Gpt2Finetuning(_) => TASKS[10],
         }
     }
 
@@ -113,7 +137,11 @@ impl RunConfig {
             | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. })
             | Self::Translation(TranslationConfig { experiment, .. })
             | Self::LongRange(LongRangeConfig { experiment, .. })
-            | Self::Gpt(GptConfig { experiment, .. }) => experiment,
+            | Self::Gpt(GptConfig { experiment, .. })
+            | Self::SumsToOne(SumsToOneConfig { experiment, .. })
+            | Self::Banded(BandedConfig { experiment, .. })
+            | Self::Gpt1Classification(Gpt1ClassificationConfig { experiment, .. })
+            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { experiment, .. }) => experiment,
         }
     }
 
@@ -126,7 +154,11 @@ impl RunConfig {
             | Self::MemoryHorizon(MemoryHorizonConfig { device, .. })
             | Self::Translation(TranslationConfig { device, .. })
             | Self::LongRange(LongRangeConfig { device, .. })
-            | Self::Gpt(GptConfig { device, .. }) => *device,
+            | Self::Gpt(GptConfig { device, .. })
+            | Self::SumsToOne(SumsToOneConfig { device, .. })
+            | Self::Banded(BandedConfig { device, .. })
+            | Self::Gpt1Classification(Gpt1ClassificationConfig { device, .. })
+            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { device, .. }) => *device,
         }
     }
 
@@ -139,7 +171,11 @@ impl RunConfig {
             | Self::MemoryHorizon(MemoryHorizonConfig { training, .. })
             | Self::Translation(TranslationConfig { training, .. })
             | Self::LongRange(LongRangeConfig { training, .. })
-            | Self::Gpt(GptConfig { training, .. }) => training,
+            | Self::Gpt(GptConfig { training, .. })
+            | Self::SumsToOne(SumsToOneConfig { training, .. })
+            | Self::Banded(BandedConfig { training, .. })
+            | Self::Gpt1Classification(Gpt1ClassificationConfig { training, .. })
+            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { training, .. }) => training,
         }
     }
 
@@ -149,9 +185,12 @@ impl RunConfig {
             Self::LanguageModelling(config) => config.data.sha256.as_deref(),
             Self::Classification(config) => config.data.sha256.as_deref(),
             Self::Tagging(config) => config.data.sha256.as_deref(),
-            Self::MemoryHorizon(_) | Self::LongRange(_) => None,
+            Self::MemoryHorizon(_) | Self::LongRange(_) | Self::SumsToOne(_) => None,
             Self::Translation(config) => config.data.sha256(),
             Self::Gpt(config) => config.data.sha256.as_deref(),
+            Self::Banded(config) => config.data.sha256.as_deref(),
+            Self::Gpt1Classification(config) => config.data.sha256.as_deref(),
+            Self::Gpt2Finetuning(config) => config.data.sha256.as_deref(),
         }
     }
 
@@ -179,6 +218,10 @@ impl RunConfig {
             Self::Translation(config) => config.validate(),
             Self::LongRange(config) => config.validate(),
             Self::Gpt(config) => config.validate(),
+            Self::SumsToOne(config) => config.validate(),
+            Self::Banded(config) => config.validate(),
+            Self::Gpt1Classification(config) => config.validate(),
+            Self::Gpt2Finetuning(config) => config.validate(),
         }
     }
 
@@ -195,6 +238,10 @@ impl RunConfig {
             Self::Translation(config) => translation::prepare(config),
             Self::LongRange(config) => long_range::prepare(config),
             Self::Gpt(config) => gpt::prepare(config),
+            Self::SumsToOne(config) => sums_to_one::prepare(config),
+            Self::Banded(config) => banded::prepare(config),
+            Self::Gpt1Classification(config) => gpt1_classification::prepare(config),
+            Self::Gpt2Finetuning(config) => gpt2_finetuning::prepare(config),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod end_to_end;
+mod finetuning;
 mod generation;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu;

@@ -1,6 +1,7 @@
 //! The models against the torch modules that `tests/fixtures/recurrent_heads.py` writes down.
 
 mod gpt;
+mod gpt1_tasks;
 mod transformer;
 mod translators;
 mod values;
