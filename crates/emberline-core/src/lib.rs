@@ -21,4 +21,4 @@ pub use model::{
     TokenEncoder, VocabularyHead,
 };
 pub use random::Stream;
-pub use task::TaskModel;
+pub use task::{EncoderTaskModel, TaskModel};

@@ -1,7 +1,7 @@
 //! What a model predicts.
 
 use burn::tensor::{Device, Tensor};
-use emberline_core::task::{Row, Token};
+use emberline_core::task::{Group, Row, Token};
 use emberline_core::{TaskModel, TokenBatch};
 
 /// The class with the highest score of each row.
@@ -19,6 +19,32 @@ pub fn predict_rows<M: TaskModel<Item = Row>>(
 ) -> Vec<u32> {
     let classes = predict(model, rows, batch_size, device, |_| 1);
     classes.into_iter().map(|classes| classes[0]).collect()
+}
+
+/// The class with the highest score of each group of rows, `batch_size` groups at a time.
+///
+/// The device is that of [`predict_rows`].
+///
+/// # Panics
+/// If a group or a row is empty, or `batch_size` is 0.
+pub fn predict_groups<M: TaskModel<Item = Group>>(
+    model: &M,
+    groups: &[&[Vec<u32>]],
+    batch_size: usize,
+    device: &Device,
+) -> Vec<u32> {
+    let length = |group: &[Vec<u32>]| group.iter().map(Vec::len).max();
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_key(|group| length(groups[*group]));
+    let mut predicted = vec![0; groups.len()];
+    for indices in order.chunks(batch_size) {
+        let rows = indices.iter().flat_map(|index| groups[*index]);
+        let rows: Vec<&[u32]> = rows.map(Vec::as_slice).collect();
+        let classes = best(model.logits(&TokenBatch::padded(&rows, device)));
+        assert_eq!(classes.len(), indices.len(), "a class for each group");
+        indices.iter().zip(classes).for_each(|(index, class)| predicted[*index] = class);
+    }
+    predicted
 }
 
 /// The class with the highest score of each token of each row.
@@ -136,6 +162,32 @@ mod tests {
             assert_eq!(tokens, [vec![4, 5, 6], vec![5], vec![7, 8], vec![3]]);
             let classes = predict_rows(&LastDigitOfSum, &rows, batch_size, &test_device());
             assert_eq!(classes, [6, 4, 1, 2]);
+        }
+    }
+
+    /// The class of a pair of rows is the last digit of the product of their sums.
+    struct LastDigitOfProduct;
+
+    impl TaskModel for LastDigitOfProduct {
+        type Item = Group;
+
+        fn logits(&self, batch: &TokenBatch) -> Tensor<2> {
+            let sums: Vec<usize> = rows_of(batch).into_iter().map(|row| row.iter().sum()).collect();
+            one_hot(&sums.chunks(2).map(|pair| pair[0] * pair[1] % 10).collect::<Vec<_>>())
+        }
+
+        fn n_classes(&self) -> usize {
+            N_CLASSES
+        }
+    }
+
+    #[test]
+    fn a_group_of_rows_has_one_prediction() {
+        let groups = [[vec![1, 2], vec![4]], [vec![3], vec![2, 2, 2]], [vec![5], vec![1]]];
+        let groups: Vec<&[Vec<u32>]> = groups.iter().map(|group| &group[..]).collect();
+        for batch_size in 1..=4 {
+            let found = predict_groups(&LastDigitOfProduct, &groups, batch_size, &test_device());
+            assert_eq!(found, [2, 8, 5]);
         }
     }
 

@@ -12,19 +12,23 @@ use crate::names;
 use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
 use crate::tasks::Prepared;
+use crate::tasks::banded::{self, BandedConfig};
 use crate::tasks::bert_pretraining::{self, BertPretrainingConfig};
 use crate::tasks::classification::{self, ClassificationConfig};
 use crate::tasks::gpt::{self, GptConfig};
+use crate::tasks::gpt1_classification::{self, Gpt1ClassificationConfig};
+use crate::tasks::gpt2_finetuning::{self, Gpt2FinetuningConfig};
 use crate::tasks::language_modelling::{self, LanguageModellingConfig};
 use crate::tasks::long_range::{self, LongRangeConfig};
 use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
+use crate::tasks::sums_to_one::{self, SumsToOneConfig};
 use crate::tasks::tagging::{self, TaggingConfig};
 use crate::tasks::translation::{self, TranslationConfig};
 
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
 /// Its values.
-const TASKS: [&str; 8] = [
+const TASKS: [&str; 12] = [
     "language_modelling",
     "classification",
     "tagging",
@@ -33,6 +37,10 @@ const TASKS: [&str; 8] = [
     "long_range",
     "gpt",
     "bert_pretraining",
+    "sums_to_one",
+    "banded",
+    "gpt1_classification",
+    "gpt2_finetuning",
 ];
 
 /// A run of any kind; in files the key `task` tells which.
@@ -56,6 +64,14 @@ pub enum RunConfig {
     Gpt(GptConfig),
     /// Masked words and next sentences are guessed by a BERT.
     BertPretraining(BertPretrainingConfig),
+    /// Probabilities of all sequences are summed.
+    SumsToOne(SumsToOneConfig),
+    /// Dense against banded attention.
+    Banded(BandedConfig),
+    /// A text gets a class by a GPT-1 that read books before.
+    Gpt1Classification(Gpt1ClassificationConfig),
+    /// A GPT-2 goes on learning from another text.
+    Gpt2Finetuning(Gpt2FinetuningConfig),
 }
 
 impl RunConfig {
@@ -91,6 +107,10 @@ impl RunConfig {
             Some("long_range") => from_table(table).map(Self::LongRange),
             Some("gpt") => from_table(table).map(Self::Gpt),
             Some("bert_pretraining") => from_table(table).map(Self::BertPretraining),
+            Some("sums_to_one") => from_table(table).map(Self::SumsToOne),
+            Some("banded") => from_table(table).map(Self::Banded),
+            Some("gpt1_classification") => from_table(table).map(Self::Gpt1Classification),
+            Some("gpt2_finetuning") => from_table(table).map(Self::Gpt2Finetuning),
             Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
         }
@@ -107,6 +127,10 @@ impl RunConfig {
             Self::LongRange(_) => TASKS[5],
             Self::Gpt(_) => TASKS[6],
             Self::BertPretraining(_) => TASKS[7],
+            Self::SumsToOne(_) => TASKS[8],
+            Self::Banded(_) => TASKS[9],
+            Self::Gpt1Classification(_) => TASKS[10],
+            Self::Gpt2Finetuning(_) => TASKS[11],
         }
     }
 
@@ -120,7 +144,11 @@ impl RunConfig {
             | Self::Translation(TranslationConfig { experiment, .. })
             | Self::LongRange(LongRangeConfig { experiment, .. })
             | Self::Gpt(GptConfig { experiment, .. })
-            | Self::BertPretraining(BertPretrainingConfig { experiment, .. }) => experiment,
+            | Self::BertPretraining(BertPretrainingConfig { experiment, .. })
+            | Self::SumsToOne(SumsToOneConfig { experiment, .. })
+            | Self::Banded(BandedConfig { experiment, .. })
+            | Self::Gpt1Classification(Gpt1ClassificationConfig { experiment, .. })
+            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { experiment, .. }) => experiment,
         }
     }
 
@@ -134,7 +162,11 @@ impl RunConfig {
             | Self::Translation(TranslationConfig { device, .. })
             | Self::LongRange(LongRangeConfig { device, .. })
             | Self::Gpt(GptConfig { device, .. })
-            | Self::BertPretraining(BertPretrainingConfig { device, .. }) => *device,
+            | Self::BertPretraining(BertPretrainingConfig { device, .. })
+            | Self::SumsToOne(SumsToOneConfig { device, .. })
+            | Self::Banded(BandedConfig { device, .. })
+            | Self::Gpt1Classification(Gpt1ClassificationConfig { device, .. })
+            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { device, .. }) => *device,
         }
     }
 
@@ -148,7 +180,11 @@ impl RunConfig {
             | Self::Translation(TranslationConfig { training, .. })
             | Self::LongRange(LongRangeConfig { training, .. })
             | Self::Gpt(GptConfig { training, .. })
-            | Self::BertPretraining(BertPretrainingConfig { training, .. }) => training,
+            | Self::BertPretraining(BertPretrainingConfig { training, .. })
+            | Self::SumsToOne(SumsToOneConfig { training, .. })
+            | Self::Banded(BandedConfig { training, .. })
+            | Self::Gpt1Classification(Gpt1ClassificationConfig { training, .. })
+            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { training, .. }) => training,
         }
     }
 
@@ -158,10 +194,13 @@ impl RunConfig {
             Self::LanguageModelling(config) => config.data.sha256.as_deref(),
             Self::Classification(config) => config.data.sha256.as_deref(),
             Self::Tagging(config) => config.data.sha256.as_deref(),
-            Self::MemoryHorizon(_) | Self::LongRange(_) => None,
+            Self::MemoryHorizon(_) | Self::LongRange(_) | Self::SumsToOne(_) => None,
             Self::Translation(config) => config.data.sha256(),
             Self::Gpt(config) => config.data.sha256.as_deref(),
             Self::BertPretraining(config) => config.data.sha256.as_deref(),
+            Self::Banded(config) => config.data.sha256.as_deref(),
+            Self::Gpt1Classification(config) => config.data.sha256.as_deref(),
+            Self::Gpt2Finetuning(config) => config.data.sha256.as_deref(),
         }
     }
 
@@ -190,6 +229,10 @@ impl RunConfig {
             Self::LongRange(config) => config.validate(),
             Self::Gpt(config) => config.validate(),
             Self::BertPretraining(config) => config.validate(),
+            Self::SumsToOne(config) => config.validate(),
+            Self::Banded(config) => config.validate(),
+            Self::Gpt1Classification(config) => config.validate(),
+            Self::Gpt2Finetuning(config) => config.validate(),
         }
     }
 
@@ -207,6 +250,10 @@ impl RunConfig {
             Self::LongRange(config) => long_range::prepare(config),
             Self::Gpt(config) => gpt::prepare(config),
             Self::BertPretraining(config) => bert_pretraining::prepare(config),
+            Self::SumsToOne(config) => sums_to_one::prepare(config),
+            Self::Banded(config) => banded::prepare(config),
+            Self::Gpt1Classification(config) => gpt1_classification::prepare(config),
+            Self::Gpt2Finetuning(config) => gpt2_finetuning::prepare(config),
         }
     }
 }

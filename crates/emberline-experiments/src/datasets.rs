@@ -63,6 +63,21 @@ pub fn find(name: &mut String, extension: &str) -> Result<PathBuf> {
     file_in(&committed(name)?, extension)
 }
 
+/// The texts that a config names: a folder's path means all its `.txt` files by their names, everything else is as in
+/// [`find`].
+///
+/// # Errors
+/// Those of [`find`], and a folder without a text.
+pub fn find_texts(name: &mut String) -> Result<Vec<PathBuf>> {
+    if !Path::new(name).is_dir() || is_plain(name) && committed(name).is_ok() {
+        return Ok(vec![find(name, "txt")?]);
+    }
+    let folder = in_full(name)?;
+    let files = files_in(&folder, "txt")?;
+    ensure!(!files.is_empty(), "{} holds no file of the kind .txt", folder.display());
+    Ok(files)
+}
+
 /// The folder that a config names: a path, which is written out in full, or a folder of `datasets/`.
 ///
 /// # Errors
@@ -122,6 +137,19 @@ fn committed_folders() -> Vec<PathBuf> {
 
 /// The one file of an extension in a data set's folder, besides its README and licence.
 fn file_in(folder: &Path, extension: &str) -> Result<PathBuf> {
+    let files = files_in(folder, extension)?;
+    match files.as_slice() {
+        [file] => Ok(file.clone()),
+        files => bail!(
+            "{} holds {} files of the kind .{extension}, and one was expected",
+            folder.display(),
+            files.len()
+        ),
+    }
+}
+
+/// The files of an extension in a folder by their names, besides its README and licence.
+fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
@@ -131,14 +159,8 @@ fn file_in(folder: &Path, extension: &str) -> Result<PathBuf> {
             files.push(path);
         }
     }
-    match files.as_slice() {
-        [file] => Ok(file.clone()),
-        files => bail!(
-            "{} holds {} files of the kind .{extension}, and one was expected",
-            folder.display(),
-            files.len()
-        ),
-    }
+    files.sort();
+    Ok(files)
 }
 
 fn committed_names(folders: &[PathBuf]) -> Vec<String> {

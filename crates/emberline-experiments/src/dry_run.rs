@@ -4,14 +4,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use emberline_training::{Event, Observer, Schedule, TrainingConfig};
+use emberline_training::{Event, Observer, Schedule, Trained, TrainingConfig};
 use serde::Serialize;
 
 use crate::doctor::peak_memory;
 use crate::failure::Outcome;
 use crate::result::{duration, grouped, mebibytes};
-use crate::tasks::Prepared;
 use crate::tasks::trainee::Session;
+use crate::tasks::{Prepared, Pretraining};
 use crate::terminal;
 
 /// Updates that are not timed: the first ones fill caches and compile kernels.
@@ -53,7 +53,38 @@ pub fn run(prepared: &dyn Prepared, json: bool) -> Outcome {
 
 fn estimate(prepared: &dyn Prepared) -> Result<Estimate> {
     let config = prepared.config();
-    let whole = config.training();
+    let training = config.training();
+    let Timing { update_s, evaluation_s, checkpoint_s, total_s } =
+        measure(training, &|session| prepared.train(session))?;
+    let before_s = match prepared.pretraining() {
+        Some(Pretraining { training, train }) => measure(training, &*train)?.total_s,
+        None => 0.0,
+    };
+    Ok(Estimate {
+        experiment: config.experiment().to_string(),
+        steps: training.steps,
+        parameters: prepared.parameters(),
+        peak_memory_bytes: peak_memory(),
+        update_s,
+        evaluation_s,
+        checkpoint_s,
+        total_s: before_s + total_s,
+    })
+}
+
+/// The seconds of a training.
+struct Timing {
+    update_s: f64,
+    evaluation_s: f64,
+    checkpoint_s: f64,
+    total_s: f64,
+}
+
+/// Makes a few updates of a training.
+fn measure(
+    whole: &TrainingConfig,
+    train: &dyn Fn(Session<'_>) -> Result<Trained<()>>,
+) -> Result<Timing> {
     let short = TrainingConfig {
         steps: N_WARM_UP + N_TIMED,
         // The warm-up may be longer than these few updates, whose time does not depend on the rate.
@@ -64,7 +95,7 @@ fn estimate(prepared: &dyn Prepared) -> Result<Estimate> {
     };
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let mut stopwatch = Stopwatch::default();
-    prepared.train(Session {
+    train(Session {
         directory: directory.path(),
         training: &short,
         observer: &mut stopwatch,
@@ -76,11 +107,7 @@ fn estimate(prepared: &dyn Prepared) -> Result<Estimate> {
     let update_s = seconds(begin, end) / N_TIMED as f64;
     let (evaluation_s, checkpoint_s) = (seconds(end, evaluated), seconds(evaluated, saved));
     let times = |every: u64| whole.steps.div_ceil(every) as f64;
-    Ok(Estimate {
-        experiment: config.experiment().to_string(),
-        steps: whole.steps,
-        parameters: prepared.parameters(),
-        peak_memory_bytes: peak_memory(),
+    Ok(Timing {
         update_s,
         evaluation_s,
         checkpoint_s,

@@ -14,7 +14,7 @@ use emberline_models::gpt1::{Gpt1, Gpt1Config};
 use emberline_models::gpt2::{Gpt2, Gpt2Config};
 use emberline_models::gpt3::{Gpt3, Gpt3Config};
 use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
-use emberline_text::{Gpt1Text, Tokenizer};
+use emberline_text::{Gpt1Text, TextError, Tokenizer};
 use emberline_training::{best_checkpoint, latest_checkpoint};
 use serde::Deserialize;
 
@@ -104,7 +104,11 @@ pub fn write_tokenizer(tokenizer: &Tokenizer, directory: &Path) -> Result<(), Ch
 pub fn load(directory: &Path, device: &Device) -> Result<Loaded> {
     let Model { model, vocab_size, n_positions, .. } = load_model(directory, device)?;
     let tokenizer = match &model {
-        AnyModel::Gpt1(_) => Tokenizer::gpt1(directory, Gpt1Text::Hf)?,
+        AnyModel::Gpt1(_) => match Tokenizer::gpt1(directory, Gpt1Text::Hf) {
+            // One that was trained here on byte pairs of its own.
+            Err(TextError::NotGpt1 { .. }) => Tokenizer::from_directory(directory)?,
+            tokenizer => tokenizer?,
+        },
         _ => Tokenizer::from_directory(directory)?,
     };
     let n_tokens = tokenizer.vocab_size();

@@ -15,7 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::result::{RunResult, grouped, median};
 use crate::run_directory::{self, RESULT_FILE, RunDirectory, SAMPLES_FILE};
 use crate::tasks::trainee::Session;
-use crate::tasks::{Findings, Prepared};
+use crate::tasks::{Findings, PRETRAINING, Prepared, Pretraining};
 use crate::{dry_run, experiments, interrupt, progress, report, terminal};
 
 /// Trains, samples and reports.
@@ -92,18 +92,21 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: &dyn Prep
         config.device()
     ));
     let interrupt = interrupt::listen()?;
+    if let Some(Pretraining { training, train }) = prepared.pretraining() {
+        terminal::note(format_args!("pretraining, {} updates", grouped(training.steps)));
+        let mut observer = observer(arguments, interrupt);
+        let directory = &path.join(PRETRAINING);
+        let observer = observer.as_mut();
+        let trained = train(Session { directory, training, observer, interrupt })?;
+        ensure_finished(&trained, path)?;
+        terminal::note(format_args!("training, {} updates", grouped(config.training().steps)));
+    }
     let mut observer = observer(arguments, interrupt);
     let training = config.training();
     let session = Session { directory: path, training, observer: observer.as_mut(), interrupt };
     let trained = prepared.train(session)?;
     drop(observer);
-    if trained.outcome == TrainingOutcome::Interrupted {
-        return Err(Failure::Interrupted(format!(
-            "interrupted at step {}; go on with --resume --out {}",
-            trained.step,
-            path.display()
-        )));
-    }
+    ensure_finished(&trained, path)?;
     interrupt::training_is_over();
     let findings = prepared.finish(path, &trained)?;
     let samples = findings.samples.clone();
@@ -129,6 +132,18 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: &dyn Prep
         text += &format!("{name:<width$} {value}\n");
     }
     Ok(terminal::result(text)?)
+}
+
+/// Ends the program where a training was interrupted.
+fn ensure_finished(trained: &Trained<()>, path: &Path) -> Outcome {
+    if trained.outcome == TrainingOutcome::Interrupted {
+        return Err(Failure::Interrupted(format!(
+            "interrupted at step {}; go on with --resume --out {}",
+            trained.step,
+            path.display()
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(feature = "dashboard")]

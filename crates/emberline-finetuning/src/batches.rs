@@ -1,11 +1,11 @@
 //! Labelled examples as padded batches.
 
-use std::cell::RefCell;
-
 use burn::tensor::{Device, Int, Tensor};
 use emberline_core::{Stream, TokenBatch};
-use emberline_text::{Example, TextError, length_batches};
+use emberline_text::{Example, TextError};
 use emberline_training::Data;
+
+use crate::epochs::Epochs;
 
 /// Padded rows, and the labels of what is scored in them.
 #[derive(Clone, Debug)]
@@ -37,14 +37,9 @@ impl LabelledBatch {
 #[derive(Clone, Debug)]
 pub struct LabelledBatches {
     training: Vec<Example>,
-    lengths: Vec<usize>,
+    epochs: Epochs,
     validation: Vec<Example>,
-    batch_size: usize,
-    random: Stream,
     device: Device,
-    /// The epoch of the last update that was asked for and the rows of its batches, which serve all its
-    /// updates.
-    epoch: RefCell<Option<(u64, Vec<Vec<usize>>)>>,
 }
 
 impl LabelledBatches {
@@ -60,25 +55,10 @@ impl LabelledBatches {
         random: Stream,
         device: &Device,
     ) -> Result<Self, TextError> {
-        if batch_size == 0 {
-            return Err(TextError::ZeroSize { name: "batch_size" });
-        }
-        for (name, examples) in
-            [("the training part", &training), ("the validation part", &validation)]
-        {
-            if examples.is_empty() {
-                return Err(TextError::NoExample { name: name.to_string() });
-            }
-        }
         let lengths = training.iter().map(|example| example.tokens.len()).collect();
+        let epochs = Epochs::new(lengths, validation.len(), batch_size, random)?;
         // Tokens need no gradient, and the model of a validation is on the plain device.
-        let device = device.clone().inner();
-        let epoch = RefCell::new(None);
-        Ok(Self { training, lengths, validation, batch_size, random, device, epoch })
-    }
-
-    fn batches(&self, epoch: u64) -> Vec<Vec<usize>> {
-        length_batches(&self.lengths, self.batch_size, self.random.at(epoch))
+        Ok(Self { training, epochs, validation, device: device.clone().inner() })
     }
 }
 
@@ -86,13 +66,7 @@ impl Data for LabelledBatches {
     type Batch = LabelledBatch;
 
     fn update(&self, step: u64) -> Vec<LabelledBatch> {
-        let (epoch, index) = (step / self.updates_per_epoch(), step % self.updates_per_epoch());
-        let mut known = self.epoch.borrow_mut();
-        if known.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            *known = Some((epoch, self.batches(epoch)));
-        }
-        let (_, batches) = known.as_ref().expect("the batches of this epoch are known");
-        let rows = &batches[index as usize];
+        let rows = self.epochs.rows(step);
         let examples: Vec<&Example> = rows.iter().map(|row| &self.training[*row]).collect();
         vec![LabelledBatch::new(&examples, &self.device)]
     }
@@ -103,12 +77,12 @@ impl Data for LabelledBatches {
 
     fn validation(&self) -> impl Iterator<Item = LabelledBatch> {
         self.validation
-            .chunks(self.batch_size)
+            .chunks(self.epochs.batch_size())
             .map(|examples| LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), &self.device))
     }
 
     fn updates_per_epoch(&self) -> u64 {
-        self.training.len().div_ceil(self.batch_size) as u64
+        self.epochs.n_updates()
     }
 }
 

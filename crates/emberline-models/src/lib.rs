@@ -5,6 +5,7 @@
 pub mod attention_seq2seq;
 pub mod bert;
 pub mod gpt1;
+pub mod gpt1_task;
 pub mod gpt2;
 pub mod gpt3;
 mod gpt_cache;

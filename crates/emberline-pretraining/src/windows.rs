@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use emberline_text::{TextError, Window, Windows, covering_windows};
-use emberline_training::Data;
+use emberline_training::{BatchRamp, BatchSizes, Data};
 
 use crate::next_token::NextTokenBatch;
 
@@ -12,6 +12,8 @@ use crate::next_token::NextTokenBatch;
 pub struct NextTokenWindows {
     training: Windows,
     validation: Vec<Window>,
+    /// The rows of updates, where they grow.
+    batch_sizes: Option<BatchSizes>,
     device: Device,
 }
 
@@ -24,7 +26,14 @@ impl NextTokenWindows {
         let Window { batch_size, seq_length, .. } = training.window(0);
         let validation = covering_windows(validation.to_vec(), batch_size, seq_length)?;
         // Tokens need no gradient, and the model of a validation is on the plain device.
-        Ok(Self { training, validation, device: device.clone().inner() })
+        Ok(Self { training, validation, batch_sizes: None, device: device.clone().inner() })
+    }
+
+    /// The same with updates that have few rows at first. For windows that are drawn: of others the last rows would be
+    /// passed over.
+    pub fn ramped(self, ramp: &BatchRamp) -> Self {
+        let Window { batch_size, seq_length, .. } = self.training.window(0);
+        Self { batch_sizes: Some(ramp.batch_sizes(batch_size, seq_length)), ..self }
     }
 
     fn batch(&self, window: &Window) -> NextTokenBatch {
@@ -36,7 +45,11 @@ impl Data for NextTokenWindows {
     type Batch = NextTokenBatch;
 
     fn update(&self, step: u64) -> Vec<NextTokenBatch> {
-        let windows = self.training.micro_batches(self.training.index_of_update(step));
+        let index = self.training.index_of_update(step);
+        let windows = match &self.batch_sizes {
+            Some(sizes) => self.training.micro_batches_of_rows(index, sizes.of_update(step)),
+            None => self.training.micro_batches(index),
+        };
         windows.iter().map(|window| self.batch(window)).collect()
     }
 
@@ -88,6 +101,20 @@ mod tests {
         assert_eq!(batches.len(), 2);
         assert_eq!(ids(&batches[1].tokens.tokens), [23, 27]);
         assert_eq!(ids(&batches[1].targets), [24, 28]);
+    }
+
+    #[test]
+    fn updates_grow_to_the_whole_window() {
+        let training = Windows::new((0..37).collect(), 4, 3).unwrap().in_micro_batches(2).unwrap();
+        let validation: Vec<u32> = (20..33).collect();
+        let data = NextTokenWindows::new(training, &validation, &test_device()).unwrap();
+        let data = data.ramped(&BatchRamp { first_batch_size: 1, tokens: 9 });
+        let rows = |step| -> Vec<usize> {
+            data.update(step).iter().map(|batch| batch.tokens.dims()[0]).collect()
+        };
+        // After 3 tokens 1 + 3 · 3 / 9 rows, after 9 all 4.
+        assert_eq!([0, 1, 2, 3].map(rows), [vec![1], vec![2], vec![2, 2], vec![2, 2]]);
+        assert_eq!(data.validation().next().unwrap().tokens.dims(), [4, 3]);
     }
 
     #[test]

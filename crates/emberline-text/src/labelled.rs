@@ -1,4 +1,4 @@
-//! Texts with a label each: `text<TAB>label`, one a line.
+//! Texts with a label each, one a line, with a tab between them.
 
 use std::path::Path;
 
@@ -20,6 +20,16 @@ pub enum FirstLine {
     Example,
 }
 
+/// Which of two columns is the label; the other is the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelColumn {
+    /// `label<TAB>text`.
+    First,
+    /// `text<TAB>label`.
+    Second,
+}
+
 /// A text with its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledText {
@@ -39,24 +49,44 @@ pub struct LabelledTexts {
 }
 
 impl LabelledTexts {
-    /// Reads a file of two columns with a tab between them. Nothing in a column is trimmed; a byte order
+    /// Reads a file of two columns, the text first, with a tab between them. Nothing in a column is trimmed; a byte order
     /// mark and `\r` before a line's end are not part of it, and a file whose name ends in `.gz` is unpacked.
     ///
     /// # Errors
     /// Those of [`Corpus::from_file`]; [`TextError::Columns`] and [`TextError::EmptyColumn`] with the line;
     /// [`TextError::NoExample`] if there is only a header.
     pub fn from_file(path: impl AsRef<Path>, first_line: FirstLine) -> Result<Self, TextError> {
-        Self::parse(&Corpus::from_file(path)?, first_line)
+        Self::from_columns(path, first_line, LabelColumn::Second)
     }
 
-    fn parse(corpus: &Corpus, first_line: FirstLine) -> Result<Self, TextError> {
+    /// The same of a file in which either column may be the label.
+    ///
+    /// # Errors
+    /// Those of [`from_file`](Self::from_file).
+    pub fn from_columns(
+        path: impl AsRef<Path>,
+        first_line: FirstLine,
+        label_column: LabelColumn,
+    ) -> Result<Self, TextError> {
+        Self::parse(&Corpus::from_file(path)?, first_line, label_column)
+    }
+
+    fn parse(
+        corpus: &Corpus,
+        first_line: FirstLine,
+        label_column: LabelColumn,
+    ) -> Result<Self, TextError> {
         let name = corpus.name();
         let mut texts = Vec::new();
         for (line, columns) in (1..).zip(lines(corpus)) {
             let columns: Vec<&str> = columns.split('\t').collect();
-            let [text, label] = columns[..] else {
+            let [first, second] = columns[..] else {
                 let (name, found) = (name.to_string(), columns.len());
                 return Err(TextError::Columns { name, line, expected: 2, found });
+            };
+            let (text, label) = match label_column {
+                LabelColumn::First => (second, first),
+                LabelColumn::Second => (first, second),
             };
             if line == 1 && first_line == FirstLine::Header {
                 continue;
@@ -119,13 +149,21 @@ impl LabelledTexts {
         characters: &Vocabulary,
         labels: &Vocabulary,
     ) -> Result<Vec<Example>, TextError> {
-        let encode = |LabelledText { text, label, line }: &LabelledText| {
+        let encode = |(text, label): (&LabelledText, u32)| {
             let id = |character: char| characters.id(character.encode_utf8(&mut [0; 4]));
-            let tokens = text.chars().map(id).collect::<Result<_, _>>()?;
-            let labels = vec![label_id(labels, label, &self.name, *line)?];
-            Ok(Example { tokens, labels })
+            let tokens = text.text.chars().map(id).collect::<Result<_, _>>()?;
+            Ok(Example { tokens, labels: vec![label] })
         };
-        self.texts.iter().map(encode).collect()
+        self.texts.iter().zip(self.label_ids(labels)?).map(encode).collect()
+    }
+
+    /// The ids of the labels.
+    ///
+    /// # Errors
+    /// [`TextError::UnknownLabel`] with the line.
+    pub fn label_ids(&self, labels: &Vocabulary) -> Result<Vec<u32>, TextError> {
+        let id = |text: &LabelledText| label_id(labels, &text.label, &self.name, text.line);
+        self.texts.iter().map(id).collect()
     }
 }
 
@@ -168,7 +206,7 @@ mod tests {
     use crate::vocabulary::VocabularyConfig;
 
     fn parse(text: &str, first_line: FirstLine) -> Result<LabelledTexts, TextError> {
-        LabelledTexts::parse(&Corpus::new("names.tsv", text)?, first_line)
+        LabelledTexts::parse(&Corpus::new("names.tsv", text)?, first_line, LabelColumn::Second)
     }
 
     fn complaint(text: &str) -> String {
@@ -187,6 +225,13 @@ mod tests {
         assert_eq!(texts.texts(), [text("Jo Ann", "f", 2), text(" Ali ", "m", 3)]);
         let texts = parse(file, FirstLine::Example).unwrap();
         assert_eq!(texts.texts()[0], text("name", "label", 1));
+    }
+
+    #[test]
+    fn the_label_may_come_first() {
+        let corpus = Corpus::new("a.tsv", "f\tJo Ann\n").unwrap();
+        let texts = LabelledTexts::parse(&corpus, FirstLine::Example, LabelColumn::First).unwrap();
+        assert_eq!((&texts.texts()[0].text[..], &texts.texts()[0].label[..]), ("Jo Ann", "f"));
     }
 
     #[test]

@@ -90,19 +90,36 @@ impl Windows {
     /// # Panics
     /// As [`window`](Self::window).
     pub fn micro_batches(&self, index: usize) -> Vec<Window> {
-        let window = self.window(index);
-        let batch_size = window.batch_size / self.n_micro_batches;
-        let cut = batch_size * window.seq_length;
-        let parts = window.inputs.chunks_exact(cut).zip(window.targets.chunks_exact(cut));
+        self.micro_batches_of_rows(index, self.rows.batch_size)
+    }
+
+    /// The first rows of a window as micro-batches of the usual size, the last of which may have fewer: for updates
+    /// that grow.
+    ///
+    /// # Panics
+    /// As [`window`](Self::window), and if `n_rows` is 0 or more than the window has.
+    pub fn micro_batches_of_rows(&self, index: usize, n_rows: usize) -> Vec<Window> {
+        let Window { batch_size, seq_length, inputs, targets } = self.window(index);
+        assert!((1..=batch_size).contains(&n_rows), "{n_rows} of {batch_size} rows");
+        let cut = batch_size / self.n_micro_batches * seq_length;
+        let end = n_rows * seq_length;
+        let parts = inputs[..end].chunks(cut).zip(targets[..end].chunks(cut));
         parts
             .map(|(inputs, targets)| Window {
-                batch_size,
-                seq_length: window.seq_length,
+                batch_size: inputs.len() / seq_length,
+                seq_length,
                 inputs: inputs.to_vec(),
                 targets: targets.to_vec(),
             })
             .collect()
     }
+}
+
+/// Documents as one text, with a separator between each and the next: windows of it hold the end of one and the start of
+/// another, so that none is padded (Brown and others, 2020, section 2.2). No mask hides the document before; what the
+/// separator means is to be learnt.
+pub fn packed(documents: &[Vec<u32>], separator: u32) -> Vec<u32> {
+    documents.join(&separator)
 }
 
 /// Windows that cover a text for evaluation: like [`Windows`], in order, the last one as short as what
@@ -260,6 +277,29 @@ mod tests {
         let inputs: Vec<u32> = parts.iter().flat_map(|part| part.inputs.clone()).collect();
         let targets: Vec<u32> = parts.iter().flat_map(|part| part.targets.clone()).collect();
         assert_eq!((inputs, targets), (whole.inputs, whole.targets));
+    }
+
+    #[test]
+    fn an_update_may_have_the_first_rows_alone() {
+        let windows = Windows::new(count_to(25), 4, 3).unwrap().in_micro_batches(2).unwrap();
+        let whole = windows.window(1);
+        for (n_rows, sizes) in [(1, vec![1]), (2, vec![2]), (3, vec![2, 1]), (4, vec![2, 2])] {
+            let parts = windows.micro_batches_of_rows(1, n_rows);
+            assert_eq!(parts.iter().map(|part| part.batch_size).collect::<Vec<_>>(), sizes);
+            let inputs: Vec<u32> = parts.iter().flat_map(|part| part.inputs.clone()).collect();
+            assert_eq!(inputs, whole.inputs[..n_rows * 3]);
+        }
+    }
+
+    #[test]
+    fn windows_cross_documents_with_the_separator_between_them() {
+        let documents = [vec![1, 2, 3], vec![4], vec![5, 6]];
+        let text = packed(&documents, 9);
+        assert_eq!(text, [1, 2, 3, 9, 4, 9, 5, 6]);
+        let windows = Windows::new(text, 1, 3).unwrap();
+        assert_eq!(windows.window(1).inputs, [9, 4, 9]);
+        assert_eq!(windows.window(1).targets, [4, 9, 5]);
+        assert_eq!(packed(&documents[..1], 9), documents[0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod average;
+mod batch_ramp;
 mod checkpoint;
 mod clipping;
 mod config;
@@ -25,6 +26,7 @@ mod trainer;
 pub mod dashboard;
 
 pub use average::average_checkpoints;
+pub use batch_ramp::{BatchRamp, BatchSizes};
 pub use checkpoint::{Best, ModelFiles, best_checkpoint, latest_checkpoint};
 pub use clipping::{clip_gradient_norm, gradient_norm};
 pub use config::{ConfigError, EarlyStopping, TrainingConfig};

@@ -123,7 +123,8 @@ where
             line = Some((sums.loss(&means), grad_norm));
         }
 
-        let learning_rate = config.schedule.learning_rate(step, config.steps);
+        let tokens_seen = self.state.progress.tokens_seen;
+        let learning_rate = config.schedule.learning_rate(step, tokens_seen, config.steps);
         let optimizer = &mut self.state.optimizer;
         let model = optimizer.step(learning_rate, model, gradients);
 

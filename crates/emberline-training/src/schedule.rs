@@ -1,4 +1,4 @@
-//! The learning rate as a function of the step.
+//! The learning rate as a function of the step, or of the tokens trained on.
 
 use std::f64::consts::PI;
 
@@ -10,7 +10,7 @@ use crate::config::{ConfigError, require};
 ///
 /// The formulas are those of `transformers`: update n of w warm-up updates has n / w of the peak,
 /// so the first one has 0 and changes nothing but the moments of the optimizer. Noam's alone is that of its
-/// paper, and counts updates from 1.
+/// paper, and counts updates from 1; that of GPT-3 counts the tokens of the updates before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
@@ -68,14 +68,30 @@ pub enum Schedule {
         /// The number of updates to the peak, `(d_model · w)^-½`.
         warmup_steps: u64,
     },
+    /// Half a cosine from the peak to a tenth of it, over tokens and not updates, and the tenth from there on, whatever
+    /// the length of the run (Brown and others, 2020, "Language models are few-shot learners", appendix B).
+    CosineByTokens {
+        /// The peak, reached after the warm-up.
+        learning_rate: f64,
+        /// The number of tokens from 0 to the peak: 375 million for GPT-3.
+        warmup_tokens: u64,
+        /// The number of tokens from the start to a tenth of the peak: 260 billion for GPT-3.
+        decay_tokens: u64,
+    },
 }
 
+/// What of its peak GPT-3's learning rate keeps.
+const LAST_PART: f64 = 0.1;
+
 impl Schedule {
-    /// The learning rate of an update, by the number of updates before it, in a run of `steps`.
-    pub fn learning_rate(&self, step: u64, steps: u64) -> f64 {
+    /// The learning rate of an update, by the number of updates before it and of their tokens, in a run of `steps`.
+    pub fn learning_rate(&self, step: u64, tokens_seen: u64, steps: u64) -> f64 {
         if let Self::Noam { d_model, warmup_steps } = *self {
             let (n, w) = ((step + 1) as f64, warmup_steps as f64);
             return (d_model as f64).powf(-0.5) * n.powf(-0.5).min(n * w.powf(-1.5));
+        }
+        if let Self::CosineByTokens { learning_rate, warmup_tokens, decay_tokens } = *self {
+            return cosine_by_tokens(tokens_seen, learning_rate, warmup_tokens, decay_tokens);
         }
         let (peak, warmup_steps) = (self.peak(), self.warmup_steps());
         if step < warmup_steps {
@@ -84,7 +100,7 @@ impl Schedule {
         let length = steps.saturating_sub(warmup_steps).max(1);
         let done = ((step - warmup_steps) as f64 / length as f64).min(1.0);
         match *self {
-            Self::Constant { .. } | Self::Noam { .. } => peak,
+            Self::Constant { .. } | Self::Noam { .. } | Self::CosineByTokens { .. } => peak,
             Self::Polynomial { final_learning_rate, power, .. } => {
                 let left = 1.0 - (step as f64 / steps.max(1) as f64).min(1.0);
                 final_learning_rate + (peak - final_learning_rate) * left.powf(power)
@@ -93,7 +109,7 @@ impl Schedule {
                 final_learning_rate + (peak - final_learning_rate) * (1.0 - done)
             }
             Self::Cosine { final_learning_rate, .. } => {
-                final_learning_rate + (peak - final_learning_rate) * 0.5 * (1.0 + (PI * done).cos())
+                final_learning_rate + (peak - final_learning_rate) * half_cosine(done)
             }
         }
     }
@@ -103,7 +119,8 @@ impl Schedule {
             Self::Constant { learning_rate, .. }
             | Self::Linear { learning_rate, .. }
             | Self::Cosine { learning_rate, .. }
-            | Self::Polynomial { learning_rate, .. } => learning_rate,
+            | Self::Polynomial { learning_rate, .. }
+            | Self::CosineByTokens { learning_rate, .. } => learning_rate,
             Self::Noam { d_model, warmup_steps } => {
                 (d_model as f64 * warmup_steps as f64).powf(-0.5)
             }
@@ -117,6 +134,7 @@ impl Schedule {
             | Self::Cosine { warmup_steps, .. }
             | Self::Polynomial { warmup_steps, .. }
             | Self::Noam { warmup_steps, .. } => warmup_steps,
+            Self::CosineByTokens { .. } => 0,
         }
     }
 
@@ -139,6 +157,10 @@ impl Schedule {
             let holds = power.is_finite() && power > 0.0;
             require(holds, "schedule.power", "a number above 0", power)?;
         }
+        if let Self::CosineByTokens { warmup_tokens, decay_tokens, .. } = *self {
+            let (field, expected) = ("schedule.warmup_tokens", "fewer than `decay_tokens`");
+            require(warmup_tokens < decay_tokens, field, expected, warmup_tokens)?;
+        }
         let warmup_steps = self.warmup_steps();
         require(warmup_steps < steps, "schedule.warmup_steps", "fewer than `steps`", warmup_steps)
     }
@@ -148,12 +170,26 @@ fn one() -> f64 {
     1.0
 }
 
+/// From 1 to 0 while `done` goes from 0 to 1.
+fn half_cosine(done: f64) -> f64 {
+    0.5 * (1.0 + (PI * done).cos())
+}
+
+fn cosine_by_tokens(tokens: u64, peak: f64, warmup_tokens: u64, decay_tokens: u64) -> f64 {
+    if tokens < warmup_tokens {
+        return peak * tokens as f64 / warmup_tokens as f64;
+    }
+    let length = decay_tokens.saturating_sub(warmup_tokens).max(1);
+    let done = ((tokens - warmup_tokens) as f64 / length as f64).min(1.0);
+    peak * (LAST_PART + (1.0 - LAST_PART) * half_cosine(done))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn rates(schedule: Schedule, steps: u64) -> Vec<f64> {
-        (0..=steps).map(|step| schedule.learning_rate(step, steps)).collect()
+        (0..=steps).map(|step| schedule.learning_rate(step, 0, steps)).collect()
     }
 
     #[test]
@@ -176,7 +212,7 @@ mod tests {
             Schedule::Linear { learning_rate: 3e-4, final_learning_rate: 0.0, warmup_steps: 10 };
         for step in 10..=100 {
             let expected = 3e-4 * (100 - step) as f64 / 90.0;
-            assert!((schedule.learning_rate(step, 100) - expected).abs() < 1e-18);
+            assert!((schedule.learning_rate(step, 0, 100) - expected).abs() < 1e-18);
         }
     }
 
@@ -185,7 +221,7 @@ mod tests {
     fn a_cosine_is_at_its_middle_halfway_and_at_its_end_at_the_end() {
         let schedule =
             Schedule::Cosine { learning_rate: 1.0, final_learning_rate: 0.1, warmup_steps: 2 };
-        let rate = |step| schedule.learning_rate(step, 10);
+        let rate = |step| schedule.learning_rate(step, 0, 10);
         assert_eq!(rate(2), 1.0);
         let third = 0.1 + 0.9 * (1.0 + 0.5f64.sqrt()) / 2.0;
         assert!((rate(4) - third).abs() < 1e-12);
@@ -204,8 +240,8 @@ mod tests {
             warmup_steps: 2,
         };
         assert_eq!(rates(of(1.0, 0.0), 8), [0.0, 0.5, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]);
-        assert_eq!(of(2.0, 0.5).learning_rate(4, 8), 0.5 + 0.5 * 0.25);
-        assert_eq!(of(2.0, 0.5).learning_rate(9, 8), 0.5);
+        assert_eq!(of(2.0, 0.5).learning_rate(4, 0, 8), 0.5 + 0.5 * 0.25);
+        assert_eq!(of(2.0, 0.5).learning_rate(9, 0, 8), 0.5);
         let read = r#"{"name": "polynomial", "learning_rate": 1.0, "warmup_steps": 2}"#;
         assert_eq!(serde_json::from_str::<Schedule>(read).unwrap(), of(1.0, 0.0));
         let error = of(0.0, 0.0).validate(8).unwrap_err().to_string();
@@ -216,7 +252,7 @@ mod tests {
     #[test]
     fn noam_rises_in_a_line_to_its_peak_and_falls_with_the_root() {
         let schedule = Schedule::Noam { d_model: 512, warmup_steps: 4000 };
-        let rate = |update: u64| schedule.learning_rate(update - 1, 1);
+        let rate = |update: u64| schedule.learning_rate(update - 1, 0, 1);
         for (update, expected) in [(1, 1.746928e-7), (4000, 6.987712e-4), (100_000, 1.397542e-4)] {
             assert!((rate(update) / expected - 1.0).abs() < 1e-6, "{}", rate(update));
         }
@@ -226,6 +262,31 @@ mod tests {
         let error = Schedule::Noam { d_model: 512, warmup_steps: 0 }.validate(9).unwrap_err();
         assert!(error.to_string().contains("schedule.warmup_steps"));
         assert!(Schedule::Noam { d_model: 0, warmup_steps: 1 }.validate(9).is_err());
+    }
+
+    /// The 175B model of the paper.
+    #[test]
+    fn that_of_gpt_3_goes_by_tokens_and_stays_at_a_tenth() {
+        let schedule = Schedule::CosineByTokens {
+            learning_rate: 0.6e-4,
+            warmup_tokens: 375_000_000,
+            decay_tokens: 260_000_000_000,
+        };
+        let near = |tokens: u64, expected: f64| {
+            // Neither the number of the update nor that of all counts.
+            for (step, steps) in [(0, 1), (90_000, 100_000)] {
+                let rate = schedule.learning_rate(step, tokens, steps);
+                assert!((rate / 0.6e-4 - expected).abs() < 1e-12, "{rate} after {tokens}");
+            }
+        };
+        let half = |tokens: u64| 375_000_000 + (260_000_000_000 - 375_000_000) / tokens;
+        near(0, 0.0);
+        near(37_500_000, 0.1);
+        near(375_000_000, 1.0);
+        near(half(3), 0.1 + 0.9 * 0.75);
+        near(half(2), 0.55);
+        near(260_000_000_000, 0.1);
+        near(300_000_000_000, 0.1);
     }
 
     #[test]
@@ -246,5 +307,11 @@ mod tests {
         assert!(warm.contains("schedule.warmup_steps") && warm.contains("10"), "{warm}");
         let zero = error(Schedule::Constant { learning_rate: 0.0, warmup_steps: 0 });
         assert!(zero.contains("schedule.learning_rate"), "{zero}");
+        let long = error(Schedule::CosineByTokens {
+            learning_rate: 1.0,
+            warmup_tokens: 7,
+            decay_tokens: 7,
+        });
+        assert_eq!(long, "schedule.warmup_tokens must be fewer than `decay_tokens`, but is 7");
     }
 }

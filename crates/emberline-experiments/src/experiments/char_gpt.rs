@@ -20,6 +20,7 @@ pub fn char_gpt() -> GptConfig {
             batch_size: 12,
             seq_length: 64,
             micro_batches: 1,
+            batch_ramp: None,
         },
         model: ModelConfig { d_model: 128, n_layers: 4, n_heads: 4, dropout: 0.0 },
         training: TrainingConfig {

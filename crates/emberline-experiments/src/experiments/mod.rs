@@ -1,9 +1,13 @@
 //! The experiments: each is a function that returns its whole config, with one sentence on what it shows.
 
+pub mod ar_sums_to_one;
 pub mod bert_pretrain;
 pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
+pub mod gpt1_classify;
+pub mod gpt2_finetune;
+pub mod gpt3_banded;
 pub mod long_range;
 pub mod memory_horizon;
 pub mod multi30k;
@@ -17,8 +21,8 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, BertPretraining, Classification, Gpt, LanguageModelling, LongRange, MemoryHorizon,
-    Tagging, Translation,
+    self, Banded, BertPretraining, Classification, Gpt, Gpt1Classification, Gpt2Finetuning,
+    LanguageModelling, LongRange, MemoryHorizon, SumsToOne, Tagging, Translation,
 };
 use crate::names;
 
@@ -223,6 +227,38 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 4,
         shows: "the same over 2,000 byte pairs, which are learnt from the text",
         config: || Gpt(char_gpt::gpt_bpe()),
+    },
+    Experiment {
+        name: "gpt1-classify",
+        system: "GPT-1, 4 layers of 128",
+        data: "shakespeare, austen, author-id",
+        minutes: 10,
+        shows: "a model of language that read books learns whose a sentence is, and goes on predicting its words",
+        config: || Gpt1Classification(gpt1_classify::gpt1_classify()),
+    },
+    Experiment {
+        name: "gpt2-finetune",
+        system: "GPT-2 of model.path=DIRECTORY",
+        data: "data.path=TEXT",
+        minutes: 15,
+        shows: "a published model goes on learning from your own text, and is saved for Python too",
+        config: || Gpt2Finetuning(gpt2_finetune::gpt2_finetune()),
+    },
+    Experiment {
+        name: "gpt3-banded",
+        system: "GPT-3, 4 layers of 128, dense and banded",
+        data: "shakespeare, austen",
+        minutes: 6,
+        shows: "attention in a band of 16 in every second layer against dense attention, at the same tokens",
+        config: || Banded(gpt3_banded::gpt3_banded()),
+    },
+    Experiment {
+        name: "ar-sums-to-one",
+        system: "GPT-2, 2 layers of 32",
+        data: "random symbols",
+        minutes: 1,
+        shows: "an autoregressive model is a distribution: the probabilities of all sequences sum to one",
+        config: || SumsToOne(ar_sums_to_one::ar_sums_to_one()),
     },
     Experiment {
         name: "bert-pretrain-tiny",

@@ -178,29 +178,12 @@ impl Prepared for PreparedClassifier {
         ];
         Ok(Findings {
             metrics: metrics.map(|(name, value)| (name.to_string(), value)).into(),
-            samples: self.samples(&predicted),
+            samples: labelled::answers(&self.test, &self.classes, &predicted, SHOWN),
             tables: vec![
                 labelled::scores_table("classes of the test part", scores),
                 labelled::confusion_table(&matrix, &self.classes),
             ],
             ..Findings::default()
         })
-    }
-}
-
-impl PreparedClassifier {
-    /// Texts of the test part, from all over it, with their answers.
-    fn samples(&self, predicted: &[u32]) -> String {
-        let texts = self.test.texts();
-        let line = |place: usize| {
-            let text = &texts[place];
-            let answer = self.classes.token(predicted[place]).unwrap_or_default();
-            let verdict = match answer == text.label {
-                true => String::new(),
-                false => format!(", but it is {}", text.label),
-            };
-            format!("{}: {answer}{verdict}\n", text.text)
-        };
-        (0..texts.len()).step_by(texts.len().div_ceil(SHOWN).max(1)).map(line).collect()
     }
 }

@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 use emberline_checkpoint::{CheckpointError, write_atomically, write_config};
 use emberline_evaluation::{ConfusionMatrix, Scores};
 use emberline_recurrent::{CellKind, Merge};
-use emberline_text::{TokenCounts, Vocabulary, VocabularyConfig};
+use emberline_text::{LabelledTexts, TokenCounts, Vocabulary, VocabularyConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{check_dropout, check_sizes};
 use crate::result::Table;
 
 const VOCABULARY: &str = "vocabulary.json";
-const LABELS: &str = "labels.json";
+/// The file of the classes in a model directory.
+pub const LABELS: &str = "labels.json";
 
 /// The sizes of a bidirectional recurrent model; its vocabulary and labels are those of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +65,26 @@ pub fn write_others(
     write_config(directory, config)?;
     write_atomically(directory.join(VOCABULARY), &vocabulary.to_json())?;
     write_atomically(directory.join(LABELS), &labels.to_json())
+}
+
+/// Texts from all over a part with their answers, so many at most.
+pub fn answers(
+    part: &LabelledTexts,
+    classes: &Vocabulary,
+    predicted: &[u32],
+    n_shown: usize,
+) -> String {
+    let texts = part.texts();
+    let line = |place: usize| {
+        let text = &texts[place];
+        let answer = classes.token(predicted[place]).unwrap_or_default();
+        let verdict = match answer == text.label {
+            true => String::new(),
+            false => format!(", but it is {}", text.label),
+        };
+        format!("{}: {answer}{verdict}\n", text.text)
+    };
+    (0..texts.len()).step_by(texts.len().div_ceil(n_shown).max(1)).map(line).collect()
 }
 
 /// How often each label was taken for each.

@@ -6,14 +6,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
-use emberline_core::Stream;
-use emberline_generation::GenerationConfig;
+use emberline_core::{Incremental, Stream};
+use emberline_generation::{GenerationConfig, generate_text};
 use emberline_models::rnn_language_model::{
     CellKind, ModelType, RnnLanguageModel, RnnLanguageModelConfig,
 };
 use emberline_pretraining::{CarriedNextToken, NextTokenWindows};
-use emberline_text::{Corpus, SplitFractions, Tokenizer, Windows};
+use emberline_text::{Corpus, END_OF_TEXT, SplitFractions, Tokenizer, Windows};
 use emberline_training::{Trained, TrainingConfig, best_checkpoint};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -112,6 +113,54 @@ impl SamplesConfig {
         ensure!(is_temperature, "`samples.temperature` must be at least 0, but is {temperature}");
         ensure!(self.stop.as_deref() != Some(""), "`samples.stop` is empty");
         Ok(())
+    }
+
+    /// Whether every prompt can be continued, which is better known before the training than after it.
+    ///
+    /// # Errors
+    /// If one has a token that the tokenizer has not, or none.
+    pub fn check(&self, tokenizer: &Tokenizer) -> Result<()> {
+        for prompt in &self.prompts {
+            let tokens = tokenizer.encode(prompt);
+            let tokens = tokens.with_context(|| {
+                format!("`samples.prompts`: {prompt:?} is not of the tokens of the text")
+            })?;
+            ensure!(
+                !tokens.is_empty(),
+                "`samples.prompts`: a model goes on from one token at least"
+            );
+        }
+        Ok(())
+    }
+
+    /// What a model writes after each prompt, as far as its positions reach.
+    ///
+    /// # Errors
+    /// If a prompt cannot be continued.
+    pub fn write<M: Incremental>(
+        &self,
+        model: &M,
+        tokenizer: &Tokenizer,
+        n_positions: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<String> {
+        let mut texts = Vec::with_capacity(self.prompts.len());
+        for prompt in &self.prompts {
+            let room = n_positions.saturating_sub(tokenizer.encode(prompt)?.len());
+            let generation = GenerationConfig {
+                sampling: generate::sampling(self.temperature, None, None)?,
+                max_new_tokens: self.max_new_tokens.min(room),
+                stop_tokens: tokenizer.id(END_OF_TEXT).into_iter().collect(),
+                stop_strings: self.stop.iter().cloned().collect(),
+                seed,
+                ..GenerationConfig::default()
+            };
+            let go_on = |_: &str| ControlFlow::Continue(());
+            let written = generate_text(model, tokenizer, prompt, &generation, device, go_on)?;
+            texts.push(format!("{}{written}", prompt.trim_start_matches('\n')));
+        }
+        Ok(texts.join("\n\n--------\n\n") + "\n")
     }
 }
 

@@ -3,15 +3,20 @@
 //! The verb `run`, the dry run and the report know none of them: they use [`Prepared`] and what a run
 //! leaves in its directory.
 
+pub mod banded;
 pub mod bert_pretraining;
 pub mod classification;
+pub mod documents;
 pub mod gpt;
+pub mod gpt1_classification;
+pub mod gpt2_finetuning;
 pub mod jacobian;
 pub mod labelled;
 pub mod language_modelling;
 pub mod long_range;
 pub mod memory_horizon;
 pub mod recall;
+pub mod sums_to_one;
 pub mod tagging;
 pub mod trainee;
 pub mod translation;
@@ -20,7 +25,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use emberline_training::Trained;
+use emberline_training::{Trained, TrainingConfig};
 
 use self::trainee::Session;
 use crate::config::RunConfig;
@@ -36,7 +41,14 @@ pub trait Prepared {
     /// The number of trained numbers.
     fn parameters(&self) -> usize;
 
-    /// Trains in a run directory, from its last checkpoint if it has one.
+    /// The training before that of the config, for a run of two; most have none.
+    fn pretraining(&self) -> Option<Pretraining<'_>> {
+        None
+    }
+
+    /// Trains in a run directory, from its last checkpoint if it has one; after the [`pretraining`](Self::pretraining)
+    /// that is in its folder [`PRETRAINING`].
+    ///
     ///
     /// # Errors
     /// Those of [`Trainer::resume`](emberline_training::Trainer::resume).
@@ -47,6 +59,17 @@ pub trait Prepared {
     /// # Errors
     /// If a checkpoint cannot be read.
     fn finish(&self, directory: &Path, trained: &Trained<()>) -> Result<Findings>;
+}
+
+/// The folder of a run directory for the training before that of the config, a run directory of its own.
+pub const PRETRAINING: &str = "pretraining";
+
+/// A training before that of the config.
+pub struct Pretraining<'a> {
+    /// Its numbers.
+    pub training: &'a TrainingConfig,
+    /// Trains, as [`Prepared::train`] does.
+    pub train: Box<dyn Fn(Session<'_>) -> Result<Trained<()>> + 'a>,
 }
 
 /// What a kind of run finds besides its losses.

@@ -55,6 +55,11 @@ impl<M: Module> Trainee<M> {
         Ok(Self { model: init(&device), device, names })
     }
 
+    /// The same with another model of the kind, on the same device.
+    pub fn with_model(&self, model: M) -> Self {
+        Self { model, device: self.device.clone(), names: self.names }
+    }
+
     /// The number of trained numbers.
     pub fn parameters(&self) -> usize {
         parameter_count(&self.model)

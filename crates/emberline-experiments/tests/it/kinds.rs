@@ -97,6 +97,97 @@ fn long_range_sets_what_is_seen_recalled_and_taken_beside_each_other() {
     }
 }
 
+/// The tokens seen until each logged update.
+fn tokens_seen(folder: &Folder, run: &str) -> Vec<u64> {
+    let lines = folder.read(&format!("{run}/metrics.jsonl"));
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter_map(|line| line["tokens_seen"].as_u64()).collect()
+}
+
+#[test]
+fn a_gpt_reads_documents_in_a_row_in_updates_that_grow() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "char-gpt");
+    assert!(metric(&result, "bits_per_character") > 0.0);
+    // Rows of 8 tokens: 1, then 1 + 3 · 8 / 24 of them, then all 4.
+    assert_eq!(tokens_seen(&folder, "char-gpt")[..4], [8, 24, 56, 88]);
+    let best = folder.read("char-gpt/checkpoints/best");
+    let tokenizer = folder.read(&format!("char-gpt/checkpoints/{}/tokenizer.json", best.trim()));
+    assert!(tokenizer.contains("<|endoftext|>"));
+    let config = folder.read("char-gpt/config.toml");
+    assert!(config.contains("text.txt\"") && config.contains("poems.txt\""), "{config}");
+    let generate = ["generate", "char-gpt", "--prompt", "she ", "--max-new-tokens=3"];
+    folder.succeed(folder.emberline(&generate));
+}
+
+#[test]
+fn a_band_as_wide_as_the_text_is_dense_attention() {
+    let folder = Folder::new();
+    let losses = |result: &Value| {
+        ["dense", "banded"].map(|name| metric(result, &format!("validation_loss_{name}")))
+    };
+    let (result, finished) = run(&folder, "gpt3-banded");
+    let [dense, banded] = losses(&result);
+    assert!(dense != banded && finished.stdout.contains("dense against banded"), "{result}");
+    // The rate of an update is that of the tokens before it: a line over the first 24 tokens.
+    let lines = folder.read("gpt3-banded/metrics.jsonl");
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rates: Vec<f64> = lines.filter_map(|line| line["learning_rate"].as_f64()).collect();
+    assert!(
+        rates[0] == 0.0 && (rates[1] - 1e-2 / 3.0).abs() < 1e-12 && rates[2] == 1e-2,
+        "{rates:?}"
+    );
+    assert!((rates[23] - 1e-3).abs() < 1e-12, "{rates:?}");
+
+    let wide = folder.tiny_run_of("gpt3-banded", "wide", &["--set", "model.band=8", "--json"]);
+    let wide: Value = serde_json::from_str(&folder.succeed(wide).stdout).unwrap();
+    assert_eq!(losses(&wide), [dense, dense]);
+}
+
+#[test]
+fn the_probabilities_of_all_sequences_sum_to_one_before_and_after_training() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "ar-sums-to-one");
+    assert!(metric(&result, "greatest_difference_from_one") < 1e-6, "{result}");
+    assert!(metric(&result, "greatest_difference_from_the_chain_rule") < 1e-5, "{result}");
+    assert!(metric(&result, "total_variation_trained") < metric(&result, "total_variation_before"));
+    assert!(finished.stdout.contains("sum of the probabilities"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_gpt_1_reads_first_and_is_then_asked_for_classes() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "gpt1-classify");
+    assert!(finished.stderr.contains("pretraining, 12 updates"), "{}", finished.stderr);
+    assert_eq!(metric(&result, "test_count"), 3.0);
+    assert!(metric(&result, "pretraining_validation_loss") > 0.0);
+    let best = folder.read("gpt1-classify/checkpoints/best");
+    let config = folder.read(&format!("gpt1-classify/checkpoints/{}/config.json", best.trim()));
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!((&config["vocab_size"], &config["extract_token"]), (&263.into(), &262.into()));
+    assert_eq!(config["id2label"], serde_json::json!({ "0": "fox", "1": "sea" }));
+    // What was pretrained is a model of its own.
+    let generate = ["generate", "gpt1-classify/pretraining/checkpoints/step-00000012"];
+    let generate = [&generate[..], &["--prompt", "she ", "--max-new-tokens=3"]].concat();
+    folder.succeed(folder.emberline(&generate));
+
+    // A run that was stopped between both goes on with what was pretrained.
+    std::fs::remove_dir_all(folder.path("gpt1-classify/checkpoints")).unwrap();
+    folder.write("gpt1-classify/metrics.jsonl", b"");
+    let resume = ["run", "--resume", "--out", "gpt1-classify", "--json"];
+    let again: Value =
+        serde_json::from_str(&folder.succeed(folder.emberline(&resume)).stdout).unwrap();
+    assert_eq!(again["metrics"], result["metrics"]);
+
+    // Or it begins with a model that is there.
+    let model = folder.path("gpt1-classify/pretraining/checkpoints/step-00000012");
+    let path = format!("model.path={}", model.display());
+    let begun = folder.tiny_run_of("gpt1-classify", "begun", &["--set", &path, "--json"]);
+    let begun: Value = serde_json::from_str(&folder.succeed(begun).stdout).unwrap();
+    assert_eq!(begun["validation_loss"], result["validation_loss"]);
+    assert!(!folder.path("begun/pretraining").exists());
+}
+
 #[test]
 fn a_translator_ends_with_its_scores_and_what_it_attended_to_and_translates_lines() {
     let folder = Folder::new();
@@ -199,9 +290,16 @@ fn a_bert_guesses_words_and_neighbours_and_fills_gaps() {
 #[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
-    for experiment in
-        ["name-classifier", "tagger", "memory-horizon", "long-range", "copy", "bert-pretrain-tiny"]
-    {
+    for experiment in [
+        "name-classifier",
+        "tagger",
+        "memory-horizon",
+        "long-range",
+        "copy",
+        "gpt3-banded",
+        "gpt1-classify",
+        "bert-pretrain-tiny",
+    ] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");
         folder.succeed(folder.emberline(&["run", "--config", &config, "--out", "again"]));

@@ -7,6 +7,7 @@ mod bad_directories;
 mod bad_input;
 mod end_to_end;
 mod evaluation;
+mod finetuning;
 mod generation;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu;

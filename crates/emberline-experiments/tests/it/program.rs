@@ -40,6 +40,14 @@ impl Folder {
         for file in ["train.tsv", "dev.tsv", "test.tsv"] {
             folder.write(&format!("tagged/{file}"), sentence.repeat(6).as_bytes());
         }
+        std::fs::create_dir(folder.path("authors")).unwrap();
+        let sentences = "label\tsentence\nfox\tthe quick brown fox\nsea\tshe sells sea shells\n";
+        for file in ["train.tsv", "dev.tsv", "test.tsv"] {
+            folder.write(
+                &format!("authors/{file}"),
+                (sentences.to_string() + "fox\tthe lazy dog\n").as_bytes(),
+            );
+        }
         std::fs::create_dir(folder.path("parallel")).unwrap();
         for part in ["train", "val", "test_2016_flickr"] {
             let (de, en) = ("Ein Hund läuft.\nEine Frau!\n", "A dog runs.\nA woman!\n");
@@ -130,7 +138,7 @@ const SHORT: [&str; 5] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 9] = [
+const TINY_OTHERS: [(&str, &[&str]); 13] = [
     (
         "poem-gru",
         &[
@@ -173,6 +181,53 @@ const TINY_OTHERS: [(&str, &[&str]); 9] = [
             "model.transformer={ n_layers = 1, n_heads = 2, d_ff = 8 }",
             "jacobian={ distance = 5, rows = 2, seeds = 2 }",
             "timing={ lengths = [3, 6], rows = 2, runs = 1 }",
+        ],
+    ),
+    (
+        "char-gpt",
+        &[
+            "data.text=[\"text.txt\", \"poems.txt\"]",
+            "data.batch_size=4",
+            "data.seq_length=8",
+            "data.batch_ramp={ first_batch_size = 1, tokens = 24 }",
+            "model={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.0 }",
+            "samples.prompts=[\"she \"]",
+        ],
+    ),
+    (
+        "gpt3-banded",
+        &[
+            "data.text=[\"text.txt\", \"poems.txt\"]",
+            "data.batch_size=4",
+            "data.seq_length=8",
+            "data.batch_ramp={ first_batch_size = 1, tokens = 24 }",
+            "model={ d_model = 8, n_layers = 2, n_heads = 2, d_head = 3, band = 2, dropout = 0.1 }",
+            "training.schedule={ name = \"cosine_by_tokens\", learning_rate = 1e-2, warmup_tokens = 24, decay_tokens = 400 }",
+        ],
+    ),
+    (
+        "ar-sums-to-one",
+        &[
+            "data={ n_symbols = 2, length = 3, n_tokens = 400, batch_size = 8 }",
+            "model={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.0 }",
+            "training.schedule.learning_rate=0.03",
+        ],
+    ),
+    (
+        "gpt1-classify",
+        &[
+            "data.path=authors",
+            "data.batch_size=2",
+            "pretraining.data.text=text.txt",
+            "pretraining.data.byte_pairs=260",
+            "pretraining.data.batch_size=4",
+            "pretraining.data.seq_length=24",
+            "pretraining.model={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.1 }",
+            "pretraining.training.steps=12",
+            "pretraining.training.schedule.warmup_steps=2",
+            "pretraining.training.log_every=1",
+            "pretraining.training.evaluate_every=6",
+            "pretraining.training.checkpoint_every=6",
         ],
     ),
     (

@@ -4,6 +4,7 @@ mod bert;
 mod bert_files;
 mod bert_sentences;
 mod gpt;
+mod gpt1_tasks;
 mod transformer;
 mod translators;
 mod values;

@@ -21,7 +21,7 @@ use crate::error::TextError;
 use crate::tokenizer::{Tokenizer, pipeline_error};
 
 /// What ends a document of GPT-2.
-const END_OF_TEXT: &str = "<|endoftext|>";
+pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// What stands for the letters that GPT-1 does not know.
 const UNKNOWN: &str = "<unk>";
 const END_OF_WORD: &str = "</w>";

@@ -62,7 +62,7 @@ fn metrics_count_tokens_epochs_and_the_learning_rate_of_the_schedule() {
         // 8 rows of 3 numbers an update, 5 updates an epoch.
         assert_eq!((line.step, line.tokens_seen), (step, 24 * step));
         assert_eq!(line.epoch, step as f64 / 5.0);
-        assert_eq!(line.learning_rate, experiment.config.schedule.learning_rate(step - 1, 4));
+        assert_eq!(line.learning_rate, experiment.config.schedule.learning_rate(step - 1, 0, 4));
     }
     let steps: Vec<u64> = lines.iter().map(Metrics::step).collect();
     assert_eq!(steps, [1, 2, 3, 3, 4, 4]);

@@ -1,28 +1,28 @@
-//! A GPT learns a text by the recipe of nanoGPT, and continues prompts.
+//! A GPT learns a text, or several documents, by the recipe of nanoGPT, and continues prompts.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use burn::module::Module;
+use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
 use emberline_checkpoint::write_config;
 use emberline_core::Stream;
-use emberline_generation::{GenerationConfig, generate_text};
 use emberline_models::gpt2::{Gpt2, Gpt2Config};
-use emberline_pretraining::{NextToken, NextTokenWindows};
-use emberline_text::{Corpus, SplitFractions, Tokenizer, Windows};
-use emberline_training::{Trained, TrainingConfig};
+use emberline_pretraining::NextToken;
+use emberline_text::{SplitFractions, Tokenizer};
+use emberline_training::{BatchRamp, Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::documents::{Documents, Rows, TextData, Texts};
 use super::language_modelling::{SamplesConfig, perplexity};
 use super::trainee::{Session, Trainee};
 use super::{Findings, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
-use crate::{datasets, generate, model_directory};
+use crate::model_directory;
 
 /// A GPT-2 on a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,12 +46,14 @@ pub struct GptConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A file, a folder of `datasets/`, or a data set that `emberline data` fetched.
-    pub text: String,
-    /// What the SHA-256 of the text must be; the run writes it down.
+    /// A file, a folder of files, a folder of `datasets/`, or a data set that `emberline data` fetched; or a list of
+    /// those. Several are documents in a row, with `<|endoftext|>` between them.
+    pub text: Texts,
+    /// What the SHA-256 of the files, one after the other, must be; the run writes it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The tokens of a list of byte pairs that is learnt from the training part; without it tokens are characters.
+    /// The tokens of a list of byte pairs that is learnt from the training part, besides `<|endoftext|>`; without it
+    /// tokens are characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub byte_pairs: Option<usize>,
     /// How much of the text is for training and validation.
@@ -62,6 +64,9 @@ pub struct DataConfig {
     pub seq_length: usize,
     /// In how many parts an update is computed, one after the other.
     pub micro_batches: usize,
+    /// How updates grow to `batch_size` rows; where absent they have all from the first on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_ramp: Option<BatchRamp>,
 }
 
 /// The sizes of a GPT-2; its vocabulary is that of the text.
@@ -82,19 +87,45 @@ pub struct ModelConfig {
 impl GptConfig {
     /// Whether the values besides the training's can be run; the error names the first that cannot.
     pub fn validate(&self) -> Result<()> {
-        check_sizes(&[
-            ("data.batch_size", self.data.batch_size),
-            ("data.seq_length", self.data.seq_length),
-            ("data.micro_batches", self.data.micro_batches),
-            ("data.byte_pairs", self.data.byte_pairs.unwrap_or(1)),
-        ])?;
+        self.data.validate()?;
         self.model.validate().context("`model` cannot be used")?;
         self.samples.validate()
     }
 }
 
+impl DataConfig {
+    /// Whether the values can be read with; the error names the first that cannot.
+    pub fn validate(&self) -> Result<()> {
+        check_sizes(&[
+            ("data.batch_size", self.batch_size),
+            ("data.seq_length", self.seq_length),
+            ("data.micro_batches", self.micro_batches),
+            ("data.byte_pairs", self.byte_pairs.unwrap_or(1)),
+        ])?;
+        let ramp = self.batch_ramp.map_or(Ok(()), |ramp| ramp.validate(self.batch_size));
+        ramp.context("`data` cannot be used")
+    }
+
+    /// The documents, which from now on are named in full, as windows that are drawn, and their tokenizer.
+    ///
+    /// # Errors
+    /// If a text cannot be read or is too short.
+    pub fn read(&mut self, random: Stream, device: &Device) -> Result<(Tokenizer, TextData)> {
+        let documents = Documents::read(&mut self.text, &mut self.sha256, self.split)?;
+        let tokenizer = documents.tokenizer(self.byte_pairs)?;
+        let &mut Self { batch_size, seq_length, micro_batches, .. } = self;
+        let rows = Rows { batch_size, seq_length, micro_batches };
+        let mut data = documents.windows(&tokenizer, rows, random.named("windows"), device)?;
+        if let Some(ramp) = &self.batch_ramp {
+            data.windows = data.windows.ramped(ramp);
+        }
+        Ok((tokenizer, data))
+    }
+}
+
 impl ModelConfig {
-    fn validate(&self) -> Result<()> {
+    /// Whether a model of these sizes can be made; the error names the first that cannot.
+    pub fn validate(&self) -> Result<()> {
         let Self { d_model, n_layers, n_heads, dropout } = *self;
         check_sizes(&[("d_model", d_model), ("n_layers", n_layers), ("n_heads", n_heads)])?;
         if !d_model.is_multiple_of(n_heads) {
@@ -104,7 +135,7 @@ impl ModelConfig {
     }
 
     /// The config of the model for a vocabulary and texts of a length.
-    fn for_texts(&self, vocab_size: usize, n_positions: usize) -> Gpt2Config {
+    pub fn for_texts(&self, vocab_size: usize, n_positions: usize) -> Gpt2Config {
         let Self { d_model, n_layers, n_heads, dropout } = *self;
         Gpt2Config {
             vocab_size,
@@ -124,11 +155,9 @@ impl ModelConfig {
 struct PreparedGpt {
     config: GptConfig,
     tokenizer: Tokenizer,
-    data: NextTokenWindows,
+    data: TextData,
     model_config: Gpt2Config,
     trainee: Trainee<Gpt2>,
-    /// The characters of a token of the validation text, on average.
-    characters_per_token: f64,
 }
 
 /// Reads the text, opens the device and makes the model; writes nothing.
@@ -136,40 +165,11 @@ struct PreparedGpt {
 /// # Errors
 /// If the text cannot be read or is too short, a prompt is not of its characters, or the model does not fit.
 pub fn prepare(mut config: GptConfig) -> Result<Box<dyn Prepared>> {
-    let file = datasets::find(&mut config.data.text, "txt")?;
-    let corpus = Corpus::from_file(&file)?;
-    datasets::check(&[&file], &mut config.data.sha256)?;
-    let splits = corpus.split(config.data.split)?;
-    let tokenizer = match config.data.byte_pairs {
-        Some(vocab_size) => {
-            let training = Corpus::new(corpus.name(), splits.train)?;
-            Tokenizer::byte_pair(&training, vocab_size)?
-        }
-        None => Tokenizer::characters(&corpus),
-    };
-    for prompt in &config.samples.prompts {
-        // Better now than after the training.
-        let tokens = tokenizer.encode(prompt);
-        let tokens = tokens.with_context(|| {
-            format!("`samples.prompts`: {prompt:?} is not of the tokens of {}", corpus.name())
-        })?;
-        ensure!(!tokens.is_empty(), "`samples.prompts`: a model goes on from one token at least");
-    }
-    let (batch_size, seq_length) = (config.data.batch_size, config.data.seq_length);
-    let of = |part: &str| format!("{}: its {part} part", corpus.name());
     let random = Stream::new(config.training.seed);
-    let training = Windows::new(tokenizer.encode(splits.train)?, batch_size, seq_length)
-        .and_then(|windows| {
-            windows.drawn(random.named("windows")).in_micro_batches(config.data.micro_batches)
-        })
-        .with_context(|| of("training"))?;
-    let validation = tokenizer.encode(splits.validation)?;
-    let characters_per_token =
-        splits.validation.chars().count() as f64 / validation.len().max(1) as f64;
-
     let device = config.device.open()?.autodiff();
-    let data =
-        NextTokenWindows::new(training, &validation, &device).with_context(|| of("validation"))?;
+    let (tokenizer, data) = config.data.read(random, &device)?;
+    config.samples.check(&tokenizer)?;
+    let seq_length = config.data.seq_length;
     let model_config = config.model.for_texts(tokenizer.vocab_size(), seq_length);
     let trainee = Trainee::new(
         model_config.parameter_count(),
@@ -177,9 +177,7 @@ pub fn prepare(mut config: GptConfig) -> Result<Box<dyn Prepared>> {
         Gpt2::stored_name,
         device,
     )?;
-    let prepared =
-        PreparedGpt { config, tokenizer, data, model_config, trainee, characters_per_token };
-    Ok(Box::new(prepared))
+    Ok(Box::new(PreparedGpt { config, tokenizer, data, model_config, trainee }))
 }
 
 impl Prepared for PreparedGpt {
@@ -195,7 +193,7 @@ impl Prepared for PreparedGpt {
         self.trainee.train(
             session,
             &NextToken,
-            &self.data,
+            &self.data.windows,
             &|directory| {
                 write_config(directory, &self.model_config)?;
                 model_directory::write_tokenizer(&self.tokenizer, directory)
@@ -206,35 +204,15 @@ impl Prepared for PreparedGpt {
 
     fn finish(&self, directory: &Path, trained: &Trained<()>) -> Result<Findings> {
         let loss = trained.best.context("a run is evaluated at its end")?.validation_loss;
-        let bits_per_character = loss / LN_2 / self.characters_per_token;
+        let bits_per_character = loss / LN_2 / self.data.characters_per_token;
         let mut metrics = BTreeMap::from([("bits_per_character".into(), bits_per_character)]);
         metrics.extend(perplexity(loss).map(|perplexity| ("perplexity".into(), perplexity)));
-        Ok(Findings { metrics, samples: self.samples(directory)?, ..Findings::default() })
-    }
-}
-
-impl PreparedGpt {
-    /// What the best checkpoint writes after each prompt, as far as the positions reach.
-    fn samples(&self, directory: &Path) -> Result<String> {
-        let SamplesConfig { prompts, max_new_tokens, stop, temperature } = &self.config.samples;
         let model = self.trainee.best(directory)?.valid();
         let device = self.trainee.device.clone().inner();
-        let mut texts = Vec::with_capacity(prompts.len());
-        for prompt in prompts {
-            let room =
-                self.model_config.n_positions.saturating_sub(self.tokenizer.encode(prompt)?.len());
-            let generation = GenerationConfig {
-                sampling: generate::sampling(*temperature, None, None)?,
-                max_new_tokens: (*max_new_tokens).min(room),
-                stop_strings: stop.iter().cloned().collect(),
-                seed: self.config.training.seed,
-                ..GenerationConfig::default()
-            };
-            let go_on = |_: &str| ControlFlow::Continue(());
-            let written =
-                generate_text(&model, &self.tokenizer, prompt, &generation, &device, go_on)?;
-            texts.push(format!("{}{written}", prompt.trim_start_matches('\n')));
-        }
-        Ok(texts.join("\n\n--------\n\n") + "\n")
+        let seed = self.config.training.seed;
+        let n_positions = self.model_config.n_positions;
+        let samples =
+            self.config.samples.write(&model, &self.tokenizer, n_positions, seed, &device)?;
+        Ok(Findings { metrics, samples, ..Findings::default() })
     }
 }
