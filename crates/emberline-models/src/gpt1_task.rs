@@ -216,7 +216,9 @@ fn with_rows(table: Param<Tensor<2>>, rows: Vec<f32>) -> Param<Tensor<2>> {
         let n_rows = rows.len() / width;
         let rows = TensorData::new(rows, [n_rows, width]);
         let rows = Tensor::from_data(rows, (&table.device(), table.dtype()));
-        Tensor::cat(vec![table.detach(), rows], 0).detach().require_grad()
+        let has_gradients = table.device().is_autodiff();
+        let table = Tensor::cat(vec![table.detach(), rows], 0).detach();
+        if has_gradients { table.require_grad() } else { table }
     })
 }
 

@@ -276,7 +276,8 @@ mod tests {
             // Neither the number of the update nor that of all counts.
             for (step, steps) in [(0, 1), (90_000, 100_000)] {
                 let rate = schedule.learning_rate(step, tokens, steps);
-                assert!((rate / 0.6e-4 - expected).abs() < 1e-12, "{rate} after {tokens}");
+                // A third of the tokens is no whole number.
+                assert!((rate / 0.6e-4 - expected).abs() < 1e-11, "{rate} after {tokens}");
             }
         };
         let half = |tokens: u64| 375_000_000 + (260_000_000_000 - 375_000_000) / tokens;

@@ -72,7 +72,9 @@ fn a_gpt2_learns_a_text_and_is_a_directory_as_before() {
     // It is the best model of the run, and can be learnt with again.
     let text = |model: &str| {
         let generate = ["generate", model, "--prompt", "abc", "--max-new-tokens=4", "--json"];
-        folder.succeed(folder.emberline(&generate)).stdout
+        let line: Value =
+            serde_json::from_str(&folder.succeed(folder.emberline(&generate)).stdout).unwrap();
+        line["generated_text"].clone()
     };
     assert_eq!(text("run/model"), text("run"));
     std::fs::rename(folder.path("run"), folder.path("first")).unwrap();
