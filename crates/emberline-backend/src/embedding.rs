@@ -49,9 +49,9 @@ impl Embedding {
     /// - tokens: `[batch_size, seq_length]`
     /// - output: `[batch_size, seq_length, d_embedding]`
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        match self.int8.lookup(tokens) {
-            Ok(vectors) => vectors,
-            Err(tokens) => lookup(self.weight.val(), tokens),
+        match self.int8.lookup(&tokens) {
+            Some(vectors) => vectors,
+            None => lookup(self.weight.val(), tokens),
         }
     }
 
@@ -66,9 +66,9 @@ impl Embedding {
     pub fn scores(&self, hidden: Tensor<2>) -> Tensor<2> {
         let [_, d_embedding] = self.weight.lazy_shape().dims();
         assert_eq!(hidden.dims()[1], d_embedding, "the width of what a table scores");
-        match self.int8.affine(hidden, None, false) {
-            Ok(scores) => scores,
-            Err(hidden) => head_scores(HeadWeights::tied(self.weight.val(), None), hidden),
+        match self.int8.affine(&hidden, None, false) {
+            Some(scores) => scores,
+            None => head_scores(HeadWeights::tied(self.weight.val(), None), hidden),
         }
     }
 }

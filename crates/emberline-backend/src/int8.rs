@@ -35,36 +35,38 @@ impl Int8 {
         (parameter, Self::default())
     }
 
-    /// `input W + bias`, and ReLU where it `rectifies`; the input where there are no weights of int8, or they cannot take
-    /// it.
+    /// `input W + bias`, and ReLU where it `rectifies`; nothing where there are no weights of int8, or they cannot take
+    /// the input.
     #[cfg_attr(not(feature = "flex"), expect(clippy::unused_self))]
     pub(crate) fn affine<const D: usize>(
         &self,
-        input: Tensor<D>,
-        bias: Option<Tensor<1>>,
+        input: &Tensor<D>,
+        bias: Option<&Tensor<1>>,
         rectifies: bool,
-    ) -> Result<Tensor<D>, Tensor<D>> {
+    ) -> Option<Tensor<D>> {
         #[cfg(feature = "flex")]
         if let Some(matrix) = &self.matrix
-            && native::takes(&input)
+            && native::takes(input)
         {
-            let mut arguments = vec![input.into_dispatch()];
-            arguments.extend(bias.map(Tensor::into_dispatch));
+            let mut arguments = vec![input.clone().into_dispatch()];
+            arguments.extend(bias.map(|bias| bias.clone().into_dispatch()));
             let operation = native::Affine { matrix: matrix.clone(), rectifies };
-            return Ok(crate::flex::fused::run(operation, arguments));
+            return Some(crate::flex::fused::run(operation, arguments));
         }
-        let _ = (bias, rectifies);
-        Err(input)
+        let _ = (input, bias, rectifies);
+        None
     }
 
-    /// The rows of tokens of a table `[vocab_size, d]` that was rounded by rows, `[batch_size, seq_length, d]`; the
-    /// tokens where there is none.
-    pub(crate) fn lookup(&self, tokens: Tensor<2, Int>) -> Result<Tensor<3>, Tensor<2, Int>> {
+    /// The rows of tokens of a table `[vocab_size, d]` that was rounded by rows, `[batch_size, seq_length, d]`;
+    /// nothing where there is no such table.
+    #[cfg_attr(not(feature = "flex"), expect(clippy::unused_self))]
+    pub(crate) fn lookup(&self, tokens: &Tensor<2, Int>) -> Option<Tensor<3>> {
         #[cfg(feature = "flex")]
         if let Some(matrix) = &self.matrix {
-            return Ok(native::lookup(matrix, tokens));
+            return Some(native::lookup(matrix, tokens.clone()));
         }
-        Err(tokens)
+        let _ = tokens;
+        None
     }
 }
 

@@ -102,9 +102,9 @@ impl Linear {
         let [d_input, _] = self.weight.lazy_shape().dims();
         assert_eq!(input.dims()[D - 1], d_input, "the width of a linear layer's input");
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        match self.int8.affine(input, bias.clone(), rectifies) {
-            Ok(output) => output,
-            Err(input) => affine(input, self.weight.val(), bias, rectifies),
+        match self.int8.affine(&input, bias.as_ref(), rectifies) {
+            Some(output) => output,
+            None => affine(input, self.weight.val(), bias, rectifies),
         }
     }
 }

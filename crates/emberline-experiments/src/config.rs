@@ -46,7 +46,6 @@ const TASKS: [&str; 12] = [
 /// A run of any kind; in files the key `task` tells which.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum RunConfig {
     /// A text is continued.
     LanguageModelling(LanguageModellingConfig),

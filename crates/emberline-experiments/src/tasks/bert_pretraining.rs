@@ -160,7 +160,7 @@ struct PreparedBert {
 /// If a book cannot be read or has too few chapters, a gap has no `[MASK]`, or the model does not fit.
 pub fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
-    let (training, validation) = documents(&mut config.data)?;
+    let [training, validation] = documents(&mut config.data)?;
     let texts = training.iter().flatten().map(String::as_str);
     let tokenizer = BertTokenizer::learn(texts, config.data.vocab_size, true)?;
     for gap in &config.gaps {
@@ -172,7 +172,7 @@ pub fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
             config.data.pairs.max_seq_length
         );
     }
-    let pairs = |name: &str, documents: &[Vec<String>], pairs: &SentencePairsConfig| {
+    let pairs = |name: &str, documents: &[Document], pairs: &SentencePairsConfig| {
         let documents = Documents::encode(name, documents, &tokenizer)?;
         let random = random.named(name);
         anyhow::Ok(documents.pairs(pairs, tokenizer.special_tokens(), random))
@@ -209,8 +209,11 @@ pub fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
     }))
 }
 
+/// The sentences of a chapter.
+type Document = Vec<String>;
+
 /// The chapters of all books for training, and every tenth for validation.
-fn documents(data: &mut DataConfig) -> Result<(Vec<Vec<String>>, Vec<Vec<String>>)> {
+fn documents(data: &mut DataConfig) -> Result<[Vec<Document>; 2]> {
     let files: Vec<PathBuf> =
         data.books.iter_mut().map(|book| datasets::find(book, "txt")).collect::<Result<_>>()?;
     datasets::check(&files.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &mut data.sha256)?;
@@ -230,7 +233,7 @@ fn documents(data: &mut DataConfig) -> Result<(Vec<Vec<String>>, Vec<Vec<String>
     for (index, chapter) in chapters.into_iter().enumerate() {
         if is_validation(index) { &mut validation } else { &mut training }.push(chapter);
     }
-    Ok((training, validation))
+    Ok([training, validation])
 }
 
 fn share_of_most_frequent(data: &SentencePairBatches) -> f64 {

@@ -69,8 +69,11 @@ pub struct Pretraining<'a> {
     /// Its numbers.
     pub training: &'a TrainingConfig,
     /// Trains, as [`Prepared::train`] does.
-    pub train: Box<dyn Fn(Session<'_>) -> Result<Trained<()>> + 'a>,
+    pub train: Box<Train<'a>>,
 }
+
+/// What trains.
+type Train<'a> = dyn Fn(Session<'_>) -> Result<Trained<()>> + 'a;
 
 /// What a kind of run finds besides its losses.
 #[derive(Default)]

@@ -33,7 +33,6 @@ pub enum Architecture {
 
 /// One of the models.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is not moved about")]
 pub enum AnyBert {
     /// Without a head.
     Model(Bert),

@@ -20,7 +20,7 @@ fn factors(largest: f32, limit: f32) -> (f32, f32) {
 fn larger(largest: &mut f32, spoilt: &mut f32, number: f32) {
     let size = number.abs();
     *largest = if size > *largest { size } else { *largest };
-    *spoilt += number - number;
+    *spoilt += number * 0.0;
 }
 
 /// A level, from the bits of a number to which [`ROUNDER`] was added.
