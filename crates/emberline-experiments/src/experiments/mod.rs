@@ -264,7 +264,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "bert-pretrain-tiny",
         system: "BERT, 2 layers of 128",
         data: "austen, shakespeare",
-        minutes: 6,
+        minutes: 8,
         shows: "words from both of their sides, and whether two sentences belong together, from raw books",
         config: || BertPretraining(bert_pretrain::bert_pretrain_tiny()),
     },
