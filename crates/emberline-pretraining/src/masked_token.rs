@@ -7,7 +7,9 @@
 
 use burn::tensor::{Device, Int, Tensor};
 use emberline_backend::{CrossEntropyOptions, cross_entropy, linear_cross_entropy};
-use emberline_core::{Count, LanguageModel, Loss, SentencePair, Stream, Term, TokenBatch};
+use emberline_core::{
+    Count, LanguageModel, Loss, SentencePair, Stream, Term, TokenBatch, TokenEncoder,
+};
 use emberline_training::Objective;
 
 use crate::masking::MaskedRow;
@@ -98,7 +100,7 @@ impl SentencePairBatch {
         }
     }
 
-    fn encode<M: LanguageModel>(&self, model: &M, dropout: Option<Stream>) -> Tensor<3> {
+    fn encode<M: TokenEncoder>(&self, model: &M, dropout: Option<Stream>) -> Tensor<3> {
         model.encode(&TokenBatch { dropout, ..self.tokens.clone() })
     }
 
@@ -174,7 +176,7 @@ impl<M: SentencePair> Objective<M> for NextSentence {
         _carry: Option<()>,
         dropout: Option<Stream>,
     ) -> (Loss, ()) {
-        let hidden = model.encode(&TokenBatch { dropout, ..batch.tokens.clone() });
+        let hidden = batch.encode(model, dropout);
         (Loss { terms: vec![batch.pair_term(model, hidden)] }, ())
     }
 
@@ -210,11 +212,9 @@ impl<M: LanguageModel + SentencePair> Objective<M> for MaskedTokenAndNextSentenc
 
 #[cfg(test)]
 mod tests {
-    use emberline_backend::test_device;
-    use emberline_core::TokenEncoder;
-
     use super::*;
     use crate::tiny_encoder::{TinyEncoder, VOCAB_SIZE, masking, pairs};
+    use emberline_backend::test_device;
 
     fn batch(rows: std::ops::Range<usize>) -> SentencePairBatch {
         let pairs = pairs();

@@ -171,7 +171,7 @@ fn a_text_ends_with_the_token_that_the_directory_says() {
 }
 
 #[test]
-fn the_top_p_of_openai_keeps_one_token_fewer() {
+fn a_small_top_p_of_openai_is_greedy_and_goes_with_no_other() {
     let folder = Folder::new();
     folder.gpt2_of_letters();
     folder.write("prompts.txt", b"bad\nhe\n");
