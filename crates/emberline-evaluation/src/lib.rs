@@ -35,6 +35,6 @@ pub use correlation::{pearson, spearman};
 pub use error::EvaluationError;
 pub use error_rate::ErrorRates;
 pub use perplexity::{TextLikelihood, perplexity, text_likelihoods};
-pub use predict::{predict_groups, predict_rows, predict_tokens};
+pub use predict::{best_class, example_scores, predict_groups, predict_rows, predict_tokens};
 pub use scores::Scores;
 pub use spans::{Span, SpanScores, spans};

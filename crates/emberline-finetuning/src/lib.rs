@@ -16,9 +16,9 @@ mod groups;
 mod numbers;
 mod task_inputs;
 
-pub use answers::{AnswerBatch, Answers, Choice};
+pub use answers::{AnswerBatch, AnswerBatches, Answers, Choice};
 pub use auxiliary::ClassificationAndNextToken;
-pub use batches::{LabelledBatch, LabelledBatches};
+pub use batches::{Batches, ExampleBatch, LabelledBatch, LabelledBatches};
 pub use classification::{Classification, TokenClassification};
 pub use groups::{GroupBatch, GroupBatches, GroupExample};
 pub use numbers::{MultiLabel, NumberBatch, Regression};

@@ -10,7 +10,9 @@ use emberline_checkpoint::CheckpointError;
 use emberline_core::task::Token;
 use emberline_core::{Stream, TaskModel, TokenBatch};
 use emberline_evaluation::{predict_rows, predict_tokens};
-use emberline_finetuning::{Classification, LabelledBatch, LabelledBatches, TokenClassification};
+use emberline_finetuning::{
+    Classification, ExampleBatch, LabelledBatch, LabelledBatches, TokenClassification,
+};
 use emberline_models::recurrent_classifier::{self, RecurrentClassifierConfig};
 use emberline_models::recurrent_tagger::{self, RecurrentTaggerConfig};
 use emberline_recurrent::{AnyConfig, AnyStack, CellKind, Merge};
@@ -69,7 +71,7 @@ fn examples(seed: u64, rule: impl Fn(&[u32]) -> Vec<u32>) -> Vec<Example> {
             let length = 1 + random.below(0, 9) as u64;
             let tokens: Vec<u32> =
                 (1..=length).map(|token| random.below(token, VOCAB_SIZE) as u32).collect();
-            Example { labels: rule(&tokens), tokens }
+            Example { labels: rule(&tokens), tokens, ..Example::default() }
         })
         .collect()
 }
