@@ -288,6 +288,23 @@ fn a_bert_guesses_words_and_neighbours_and_fills_gaps() {
 }
 
 #[test]
+fn ways_of_masking_are_asked_for_tokens_of_every_way_and_for_classes() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "masking-ablation");
+    let ways = ["mask_only", "random_only", "keep_only", "all_three"];
+    for way in ways {
+        for asked in ways {
+            let name = format!("{way}_accuracy_on_{asked}");
+            assert!((0.0..=1.0).contains(&metric(&result, &name)), "{name}");
+        }
+        assert!((0.0..=1.0).contains(&metric(&result, &format!("{way}_text_accuracy"))));
+    }
+    metric(&result, "untrained_text_accuracy");
+    assert!(finished.stdout.contains("keep only"), "{}", finished.stdout);
+    assert!(folder.path("masking-ablation/keep_only/checkpoints").is_dir());
+}
+
+#[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
     for experiment in [
@@ -299,6 +316,7 @@ fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() 
         "gpt3-banded",
         "gpt1-classify",
         "bert-pretrain-tiny",
+        "bert-classify",
     ] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");

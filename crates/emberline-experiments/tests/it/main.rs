@@ -5,6 +5,7 @@
 mod autoregressive;
 mod bad_directories;
 mod bad_input;
+mod bert_finetuning;
 mod end_to_end;
 mod evaluation;
 mod finetuning;
