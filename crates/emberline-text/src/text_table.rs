@@ -63,8 +63,11 @@ impl LabelledTexts {
     }
 }
 
-/// The cells of each line of a file, with the number of the line.
-fn records(corpus: &Corpus) -> Result<Vec<(usize, Vec<Cow<'_, str>>)>, TextError> {
+/// The number of a line, and its cells.
+type Record<'a> = (usize, Vec<Cow<'a, str>>);
+
+/// The lines of a file in cells.
+fn records(corpus: &Corpus) -> Result<Vec<Record<'_>>, TextError> {
     let name = corpus.name();
     if !name.trim_end_matches(".gz").ends_with(".csv") {
         let cells = lines(corpus).map(|line| line.split('\t').map(Cow::Borrowed).collect());
@@ -87,9 +90,8 @@ mod tests {
     use super::*;
 
     fn table(name: &str, text: &str, first_line: FirstLine) -> Result<LabelledTexts, TextError> {
-        let number = |number| Column::Number(number);
-        let columns =
-            TextColumns { text: number(2), second: Some(number(3)), label: number(1), first_line };
+        let [label, text, second] = [1, 2, 3].map(Column::Number);
+        let columns = TextColumns { text, second: Some(second), label, first_line };
         LabelledTexts::parse_table(&Corpus::new(name, text)?, &columns)
     }
 

@@ -48,6 +48,7 @@ pub fn bert_mrpc() -> BertFinetuningConfig<ClassifiedConfig> {
         validation: None,
         test: Some("msr_paraphrase_test.tsv.gz".into()),
         columns: numbered(4, Some(5), 1, FirstLine::Header),
+        max_length: 128,
         ..bert_classify().data
     };
     of("bert-mrpc", data, 345)
@@ -73,6 +74,7 @@ pub fn bert_ag_news() -> BertFinetuningConfig<ClassifiedConfig> {
         validation: None,
         test: None,
         columns: numbered(2, Some(3), 1, FirstLine::Example),
+        max_length: 128,
         ..bert_classify().data
     };
     of("bert-ag-news", data, 570)
@@ -95,12 +97,13 @@ fn numbered(
 
 /// Three passes.
 fn of(name: &str, data: ClassifiedConfig, steps: u64) -> BertFinetuningConfig<ClassifiedConfig> {
+    let pretraining = pretrained_on_books(data.max_length);
     BertFinetuningConfig {
         experiment: name.into(),
         device: DeviceName::Flex,
         data,
         model: FinetunedConfig { path: None, strict: false, compared: true },
         training: finetuned(steps),
-        pretraining: pretrained_on_books(),
+        pretraining,
     }
 }

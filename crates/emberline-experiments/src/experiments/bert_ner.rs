@@ -9,6 +9,7 @@ use crate::tasks::bert_finetuning::{BertFinetuningConfig, FinetunedConfig, Tagge
 
 /// Four passes.
 pub fn bert_ner() -> BertFinetuningConfig<TaggedConfig> {
+    let max_length = 128;
     BertFinetuningConfig {
         experiment: "bert-ner".into(),
         device: DeviceName::Flex,
@@ -19,11 +20,11 @@ pub fn bert_ner() -> BertFinetuningConfig<TaggedConfig> {
             test: "emerging.test.annotated.gz".into(),
             sha256: None,
             separator: Separator::Tab,
-            max_length: 64,
+            max_length,
             batch_size: 32,
         },
         model: FinetunedConfig { path: None, strict: false, compared: true },
         training: finetuned(428),
-        pretraining: pretrained_on_books(),
+        pretraining: pretrained_on_books(max_length),
     }
 }

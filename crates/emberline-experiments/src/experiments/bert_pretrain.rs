@@ -31,9 +31,20 @@ pub fn bert_pretrain_tiny() -> BertPretrainingConfig {
     }
 }
 
-/// What a BERT reads before a task where no directory is named: the same in fewer updates.
-pub fn pretrained_on_books() -> PretrainingConfig {
+/// What a BERT reads before a task with rows of a length, where no directory is named: as many tokens an update, in fewer
+/// updates.
+pub fn pretrained_on_books(max_length: usize) -> PretrainingConfig {
     let BertPretrainingConfig { data, model, .. } = bert_pretrain_tiny();
+    let length = data.pairs.max_seq_length;
+    let data = DataConfig {
+        batch_size: data.batch_size * length / max_length,
+        masking: MaskingConfig {
+            max_predictions: data.masking.max_predictions * max_length / length,
+            ..data.masking
+        },
+        pairs: SentencePairsConfig { max_seq_length: max_length, ..data.pairs },
+        ..data
+    };
     PretrainingConfig { data, model, training: training(2500, 1e-3) }
 }
 

@@ -2,19 +2,13 @@
 //! the same model from random weights (Artetxe and others, 2020; Devlin and others, 2018, section 4.2).
 
 use emberline_backend::device::DeviceName;
-use emberline_pretraining::SentencePairsConfig;
 
 use super::bert_pretrain::{finetuned, pretrained_on_books};
-use crate::tasks::bert_finetuning::{
-    AskedConfig, BertFinetuningConfig, FinetunedConfig, PretrainingConfig,
-};
-use crate::tasks::bert_pretraining::DataConfig;
+use crate::tasks::bert_finetuning::{AskedConfig, BertFinetuningConfig, FinetunedConfig};
 
-/// Three passes. Rows are longer than those of the other tasks, so that the books are read in longer rows, too.
+/// Three passes.
 pub fn bert_qa() -> BertFinetuningConfig<AskedConfig> {
     let max_length = 192;
-    let books = pretrained_on_books();
-    let pairs = SentencePairsConfig { max_seq_length: max_length, ..books.data.pairs };
     BertFinetuningConfig {
         experiment: "bert-qa".into(),
         device: DeviceName::Flex,
@@ -28,9 +22,6 @@ pub fn bert_qa() -> BertFinetuningConfig<AskedConfig> {
         },
         model: FinetunedConfig { path: None, strict: false, compared: true },
         training: finetuned(300),
-        pretraining: PretrainingConfig {
-            data: DataConfig { pairs, batch_size: 10, ..books.data },
-            ..books
-        },
+        pretraining: pretrained_on_books(max_length),
     }
 }

@@ -6,12 +6,11 @@ use emberline_models::bert::Pooling;
 use emberline_training::{AdamWConfig, OptimizerConfig, Schedule, TrainingConfig};
 
 use super::bert_classify::bert_classify;
-use super::bert_pretrain::{pretrained_on_books, training};
+use super::bert_pretrain::training;
 use crate::tasks::bert_sentences::{BertSentencesConfig, EncoderConfig};
 
 /// The sentences of `bert-classify`; only a linear layer is trained on them.
 pub fn bert_sentences() -> BertSentencesConfig {
-    let steps = 940;
     BertSentencesConfig {
         experiment: "bert-sentences".into(),
         device: DeviceName::Flex,
@@ -33,8 +32,8 @@ pub fn bert_sentences() -> BertSentencesConfig {
                 final_learning_rate: 0.0,
                 warmup_steps: 20,
             },
-            ..training(steps, 1e-3)
+            ..training(940, 1e-3)
         },
-        pretraining: pretrained_on_books(),
+        pretraining: bert_classify().pretraining,
     }
 }
