@@ -14,8 +14,11 @@ mod gpu;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu_attention;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
+mod gpu_bert;
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu_translators;
 mod kinds;
+mod predict;
 mod program;
 mod published;
 mod resume;
