@@ -1,0 +1,3 @@
+//! Vectors of words.
+
+pub mod elmo;
