@@ -16,6 +16,7 @@ mod gpu_attention;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu_translators;
 mod kinds;
+mod memory;
 mod program;
 mod published;
 mod resume;
