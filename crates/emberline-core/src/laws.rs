@@ -1,8 +1,11 @@
 //! The laws of the traits, as functions that the tests of every implementor call. Each panics with
 //! what it found when the law does not hold.
 
+mod words;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+pub use self::words::{bidirectional, padding_is_hidden_from_words};
 use crate::batch::TokenBatch;
 use crate::model::{Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental};
 use crate::random::Stream;

@@ -5,6 +5,7 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod adagrad;
 mod average;
 mod batch_ramp;
 mod checkpoint;
@@ -25,6 +26,7 @@ mod trainer;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
 
+pub use adagrad::AdagradConfig;
 pub use average::average_checkpoints;
 pub use batch_ramp::{BatchRamp, BatchSizes};
 pub use checkpoint::{Best, ModelFiles, best_checkpoint, latest_checkpoint};

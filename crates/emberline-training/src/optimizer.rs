@@ -12,6 +12,7 @@ use emberline_backend::{AdamWStep, adamw_step};
 use emberline_core::parameters::parameters;
 use serde::{Deserialize, Serialize};
 
+use crate::adagrad::{Adagrad, AdagradConfig};
 use crate::config::{ConfigError, require};
 
 /// Which optimizer, with its numbers.
@@ -26,6 +27,8 @@ pub enum OptimizerConfig {
     AdamW(AdamWConfig),
     /// AdamW as BERT was trained (Devlin and others, 2018), whose code leaves the correction of the moments out.
     BertAdam(BertAdamConfig),
+    /// Adagrad (Duchi and others, 2011).
+    Adagrad(AdagradConfig),
 }
 
 /// `b ← μ b + g`, `p ← p - η b`; as `torch.optim.SGD` without dampening, so the first `b` is `g`.
@@ -123,6 +126,7 @@ impl OptimizerConfig {
                 let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay };
                 AdamW { numbers, corrects_bias: false }.init(model)
             }
+            Self::Adagrad(numbers) => Adagrad(numbers).into(),
         }
     }
 
@@ -136,6 +140,17 @@ impl OptimizerConfig {
                 require(is_fraction(momentum), "optimizer.momentum", fraction, momentum)?;
                 let holds = !nesterov || momentum > 0.0;
                 return require(holds, "optimizer.nesterov", "false without momentum", nesterov);
+            }
+            Self::Adagrad(AdagradConfig { initial_accumulator, epsilon }) => {
+                let field = "optimizer.initial_accumulator";
+                let is_number = |number: f64| number.is_finite() && number >= 0.0;
+                let number = "a number of at least 0";
+                require(is_number(initial_accumulator), field, number, initial_accumulator)?;
+                require(is_number(epsilon), "optimizer.epsilon", number, epsilon)?;
+                // A gradient of 0 would divide 0 by 0.
+                let holds = initial_accumulator > 0.0 || epsilon > 0.0;
+                let positive = "above 0 where `epsilon` is 0";
+                return require(holds, field, positive, initial_accumulator);
             }
             Self::Adam(c) => (c.beta_1, c.beta_2, c.epsilon, 0.0),
             Self::AdamW(c) => (c.beta_1, c.beta_2, c.epsilon, c.weight_decay),
@@ -301,6 +316,21 @@ mod tests {
         }
     }
 
+    /// TensorFlow's start at 1: `a = 1 + g²`, then `1 + 2 g²`.
+    #[test]
+    fn adagrad_divides_by_the_root_of_all_squares_and_where_they_start() {
+        let numbers_of = AdagradConfig { initial_accumulator: 1.0, epsilon: 0.0 };
+        let config = OptimizerConfig::Adagrad(numbers_of);
+        let mut line = line();
+        let mut optimizer = config.init(&line);
+        for _ in 0..2 {
+            let gradients = gradients(&line, 2.0);
+            line = optimizer.step(0.1, line, gradients);
+        }
+        let moved = |g: f64| 0.1 * (g / (1.0 + g * g).sqrt() + g / (1.0 + 2.0 * g * g).sqrt());
+        assert_close(&numbers(&line), &[2.0 - moved(1.0), -1.0 - moved(3.0), 0.5 - moved(2.0)]);
+    }
+
     #[test]
     fn a_model_is_updated_in_place() {
         let mut line = line();
@@ -319,15 +349,19 @@ mod tests {
             let gradients = gradients(&line, 1.0);
             optimizer.step(0.1, line, gradients)
         };
-        let config = OptimizerConfig::AdamW(AdamWConfig::default());
-        let mut optimizer = config.init(&line());
-        let line_1 = step(&mut optimizer, line());
-        let bytes = optimizer.into_bytes().unwrap();
-        let expected = step(&mut optimizer, line_1.clone());
+        for config in [
+            OptimizerConfig::AdamW(AdamWConfig::default()),
+            OptimizerConfig::Adagrad(AdagradConfig::default()),
+        ] {
+            let mut optimizer = config.init(&line());
+            let line_1 = step(&mut optimizer, line());
+            let bytes = optimizer.into_bytes().unwrap();
+            let expected = step(&mut optimizer, line_1.clone());
 
-        let mut restored = config.init(&line()).from_bytes(bytes).unwrap();
-        let found = step(&mut restored, line_1);
-        assert_eq!(numbers(&found), numbers(&expected));
+            let mut restored = config.init(&line()).from_bytes(bytes).unwrap();
+            let found = step(&mut restored, line_1);
+            assert_eq!(numbers(&found), numbers(&expected));
+        }
     }
 
     #[test]
@@ -350,6 +384,9 @@ mod tests {
     fn numbers_that_cannot_be_name_their_field() {
         let error = OptimizerConfig::Sgd(SgdConfig { momentum: 0.0, nesterov: true }).validate();
         assert!(error.unwrap_err().to_string().starts_with("optimizer.nesterov"));
+        let config = AdagradConfig { initial_accumulator: 0.0, epsilon: 0.0 };
+        let error = OptimizerConfig::Adagrad(config).validate().unwrap_err().to_string();
+        assert!(error.starts_with("optimizer.initial_accumulator must be above 0"), "{error}");
         let config = AdamConfig { beta_2: 1.0, ..Default::default() };
         let error = OptimizerConfig::Adam(config).validate().unwrap_err().to_string();
         assert_eq!(error, "optimizer.beta_2 must be at least 0 and below 1, but is 1");
