@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod head;
 pub mod laws;
+pub mod layer_groups;
 pub mod loss;
 pub mod mask;
 pub mod model;
@@ -15,6 +16,7 @@ pub mod task;
 
 pub use batch::TokenBatch;
 pub use head::HeadWeights;
+pub use layer_groups::{LayerGroup, LayerGroups};
 pub use loss::{Count, Loss, Term};
 pub use model::{
     Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental, LanguageModel, SentencePair,
