@@ -13,10 +13,12 @@ mod config;
 mod data;
 mod error;
 mod finite;
+mod gradients;
 mod metrics;
 mod objective;
 mod observer;
 mod optimizer;
+mod rate_finder;
 mod run;
 mod schedule;
 mod sums;
@@ -35,6 +37,9 @@ pub use error::TrainingError;
 pub use metrics::{METRICS_FILE, Metrics, TrainingMetrics, ValidationMetrics, read_metrics};
 pub use objective::Objective;
 pub use observer::{Event, Observer};
-pub use optimizer::{AdamConfig, AdamW, AdamWConfig, BertAdamConfig, OptimizerConfig, SgdConfig};
+pub use optimizer::{
+    AdamConfig, AdamW, AdamWConfig, BertAdamConfig, OptimizerConfig, RateGroup, SgdConfig,
+};
+pub use rate_finder::{RateCurve, RateFinder};
 pub use schedule::Schedule;
 pub use trainer::{Outcome, Trained, Trainer};
