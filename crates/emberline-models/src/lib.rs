@@ -4,6 +4,7 @@
 
 pub mod attention_seq2seq;
 pub mod bert;
+pub mod cnn;
 pub mod gpt1;
 pub mod gpt1_task;
 pub mod gpt2;
