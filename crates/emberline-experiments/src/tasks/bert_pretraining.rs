@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use emberline_backend::device::DeviceName;
-use emberline_checkpoint::write_config;
 use emberline_core::{Stream, TokenBatch, TokenEncoder, VocabularyHead};
 use emberline_models::bert::{Architecture, Bert, BertConfig, BertForPreTraining};
 use emberline_pretraining::{
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::{datasets, model_directory};
 
@@ -82,9 +81,12 @@ pub struct ModelConfig {
     pub dropout: f64,
 }
 
-impl BertPretrainingConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for BertPretrainingConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         let DataConfig { books, vocab_size, pairs, masking, batch_size, .. } = &self.data;
         ensure!(!books.is_empty(), "`data.books` is empty");
         check_sizes(&[
@@ -112,6 +114,10 @@ impl BertPretrainingConfig {
             );
         }
         self.model.validate().context("`model` cannot be used")
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -158,7 +164,7 @@ struct PreparedBert {
 ///
 /// # Errors
 /// If a book cannot be read or has too few chapters, a gap has no `[MASK]`, or the model does not fit.
-pub fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
     let [training, validation] = documents(&mut config.data)?;
     let texts = training.iter().flatten().map(String::as_str);
@@ -262,8 +268,8 @@ impl Prepared for PreparedBert {
             &MaskedTokenAndNextSentence,
             &self.data,
             &|directory| {
-                write_config(directory, &self.model_config)?;
-                model_directory::write_tokenizer(self.tokenizer.tokenizer(), directory)
+                let tokenizer = self.tokenizer.tokenizer();
+                model_directory::write_others(&self.model_config, tokenizer, directory)
             },
             &json!({ "model": self.config.model, "data": self.config.data }),
         )

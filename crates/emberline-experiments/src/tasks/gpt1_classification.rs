@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
-use emberline_checkpoint::{read_config, write_atomically, write_config};
+use emberline_checkpoint::{read_config, write_atomically};
 use emberline_core::Stream;
 use emberline_evaluation::{ConfusionMatrix, predict_groups};
 use emberline_finetuning::{ClassificationAndNextToken, GroupBatches, GroupExample, TaskInputs};
@@ -24,7 +24,7 @@ use super::documents::TextData;
 use super::gpt::{DataConfig, ModelConfig};
 use super::labelled;
 use super::trainee::{Session, Trainee};
-use super::{Findings, PRETRAINING, Prepared, Pretraining};
+use super::{Findings, Kind, PRETRAINING, Prepared, Pretraining};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::datasets;
 use crate::model_directory::{self, AnyModel};
@@ -92,15 +92,22 @@ pub struct PretrainingConfig {
     pub training: TrainingConfig,
 }
 
-impl Gpt1ClassificationConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for Gpt1ClassificationConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[("data.batch_size", self.data.batch_size)])?;
         let weight = self.model.next_token_weight;
         let is_weight = weight.is_finite() && weight >= 0.0;
         ensure!(is_weight, "`model.next_token_weight` must be at least 0, but is {weight}");
         check_dropout(self.model.head_dropout).context("`model.head_dropout` cannot be used")?;
         self.pretraining.validate().context("`pretraining` cannot be used")
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -156,7 +163,7 @@ struct PreparedGpt1 {
 ///
 /// # Errors
 /// If a text cannot be read, a class is not of the training part, or a model does not fit.
-pub fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
     let device = config.device.open()?.autodiff();
     let (gpt_config, gpt, tokenizer, untrained) = begin(&mut config, random, &device)?;
@@ -309,10 +316,7 @@ impl Prepared for PreparedGpt1 {
                 session,
                 &NextToken,
                 &data.windows,
-                &|directory| {
-                    write_config(directory, &config)?;
-                    model_directory::write_tokenizer(tokenizer, directory)
-                },
+                &|directory| model_directory::write_others(&config, tokenizer, directory),
                 &json!({ "model": model, "data": read, "seed": self.config.training.seed }),
             )
         };
@@ -335,8 +339,8 @@ impl Prepared for PreparedGpt1 {
             &ClassificationAndNextToken { next_token_weight: model.next_token_weight },
             &self.data,
             &|directory| {
-                write_config(directory, &self.model_config)?;
-                model_directory::write_tokenizer(&self.tokenizer, directory)?;
+                let Self { model_config, tokenizer, .. } = self;
+                model_directory::write_others(model_config, tokenizer, directory)?;
                 write_atomically(directory.join(labelled::LABELS), &self.classes.to_json())
             },
             &json!({ "model": model, "data": data, "pretraining": pretraining }),

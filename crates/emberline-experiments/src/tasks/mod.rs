@@ -31,6 +31,23 @@ use self::trainee::Session;
 use crate::config::RunConfig;
 use crate::result::{Figure, Heatmap, Table};
 
+/// The config of a kind of run, which `config.rs` lists.
+pub trait Kind {
+    /// The checksum of the data, where it comes from files and they are read.
+    fn data_sha256(&self) -> Option<&str>;
+
+    /// Whether the values besides the training's can be run; the error names the first that cannot.
+    fn validate(&self) -> Result<()>;
+
+    /// Reads the data, opens the device and makes the model; writes nothing.
+    ///
+    /// # Errors
+    /// If the data or the device cannot be used.
+    fn prepare(self) -> Result<Box<dyn Prepared>>
+    where
+        Self: Sized;
+}
+
 /// A run with everything that its config names: the data as batches, the model, the device.
 ///
 /// `run` and `dry_run` are written against it; every kind of run implements it.
@@ -48,7 +65,6 @@ pub trait Prepared {
 
     /// Trains in a run directory, from its last checkpoint if it has one; after the [`pretraining`](Self::pretraining)
     /// that is in its folder [`PRETRAINING`].
-    ///
     ///
     /// # Errors
     /// Those of [`Trainer::resume`](emberline_training::Trainer::resume).

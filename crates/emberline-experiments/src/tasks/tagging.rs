@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::labelled::{self, ModelConfig};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
 
@@ -63,11 +63,18 @@ pub struct TaggedConfig {
     pub batch_size: usize,
 }
 
-impl TaggingConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for TaggingConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[("data.batch_size", self.data.batch_size)])?;
         self.model.validate()
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -93,7 +100,7 @@ struct PreparedTagger {
 ///
 /// # Errors
 /// If a line of a file is not as expected, a tag is not of the training file, or the model does not fit.
-pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
     let [training, validation, test] = read(&mut config.data)?;
     let words = labelled::vocabulary(&training.words(), config.data.min_count)?;
     let tags = Vocabulary::of_labels(&training.tags());

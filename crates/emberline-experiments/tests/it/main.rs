@@ -18,6 +18,7 @@ mod gpu_lora;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu_translators;
 mod kinds;
+mod memory;
 mod program;
 mod published;
 mod resume;
