@@ -19,7 +19,8 @@ use emberline_checkpoint::{
 };
 use serde_json::{Map, Value};
 
-use super::{Listed, LoraAdapter, LoraConfig, LoraError, TrainedBiases, list, module_of};
+use super::parameters::{Listed, list, module_of};
+use super::{LoraAdapter, LoraConfig, LoraError, TrainedBiases};
 
 const PREFIX: &str = "base_model.model.";
 const FACTORS: [&str; 2] = ["lora_A.weight", "lora_B.weight"];

@@ -5,23 +5,25 @@
 //! from a model that was trained, and a directory of PEFT holds it. [`attach`] gives a model adapters, in place of those
 //! that it had; [`merge`] adds them to its matrices, and `emberline_backend::without_adapters` takes them away.
 
+mod attach;
 mod files;
+mod parameters;
 
 use std::collections::BTreeMap;
 
-use burn::module::{
-    Module, ModuleMapper, ModuleVisitor, Param, Reparameterization, Reparameterizer,
-};
-use burn::tensor::{Tensor, TensorData};
-use emberline_backend::{Draws, Dropout, LowRank, LowRankFactors, without_adapters};
+use burn::module::{Module, Reparameterization};
+use burn::tensor::TensorData;
+use emberline_backend::LowRank;
 use emberline_checkpoint::CheckpointError;
 use emberline_core::Stream;
-use emberline_core::parameters::ModulePath;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Pattern, Plan, Train};
 
+pub use attach::{attach, merge, unmerge};
 pub use files::PeftNames;
+
+use parameters::{Listed, list, module_of, values};
 
 /// How a model gets adapters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,14 +121,6 @@ pub enum LoraError {
     /// The files of an adapter are those of another model.
     #[error("the adapter is for another model")]
     OtherFiles(#[source] CheckpointError),
-}
-
-/// A parameter of a model.
-struct Listed {
-    path: String,
-    shape: Vec<usize>,
-    /// Whether it is the weight of a [`Linear`](emberline_backend::Linear).
-    is_linear: bool,
 }
 
 impl LoraConfig {
@@ -275,177 +269,6 @@ impl LoraAdapter {
         }
         Ok(())
     }
-}
-
-/// A model with these adapters, whose outputs add up, and with no other. What they hold whole becomes the model's own.
-///
-/// In training the adapters drop what their dropout draws from `random`; every update begins with
-/// [`Draws::begin`].
-///
-/// # Errors
-/// [`LoraError::OtherModel`], [`LoraError::Both`].
-pub fn attach<M: Module>(
-    model: M,
-    adapters: &[&LoraAdapter],
-    random: Option<(Stream, Draws)>,
-) -> Result<M, LoraError> {
-    attach_scaled(model, adapters, random, 1.0)
-}
-
-/// A model with its adapters added to its matrices: it is as fast as before.
-#[must_use]
-pub fn merge<M: Module>(model: M) -> M {
-    model.materialize()
-}
-
-/// A model that was merged with an adapter, with the adapter beside its matrices again, which are what they were but
-/// for rounding.
-///
-/// # Errors
-/// As [`attach`].
-pub fn unmerge<M: Module>(model: M, adapter: &LoraAdapter) -> Result<M, LoraError> {
-    let without = merge(attach_scaled(model, &[adapter], None, -1.0)?);
-    attach(without, &[adapter], None)
-}
-
-fn attach_scaled<M: Module>(
-    model: M,
-    adapters: &[&LoraAdapter],
-    random: Option<(Stream, Draws)>,
-    factor: f64,
-) -> Result<M, LoraError> {
-    let model = without_adapters(model);
-    let listed = list(&model).into_iter().map(|parameter| (parameter.path, parameter.shape));
-    let listed: BTreeMap<String, Vec<usize>> = listed.collect();
-    let mut whole = BTreeMap::new();
-    for adapter in adapters {
-        adapter.check(&listed)?;
-        for (path, data) in &adapter.whole {
-            if whole.insert(path.clone(), data.clone()).is_some() {
-                return Err(LoraError::Both { parameter: path.clone() });
-            }
-        }
-    }
-    let model = model.map(&mut Fill { path: ModulePath::default(), values: whole });
-    Ok(model.apply_reparameterization(Attach { adapters, random, factor }))
-}
-
-struct Attach<'a> {
-    adapters: &'a [&'a LoraAdapter],
-    random: Option<(Stream, Draws)>,
-    factor: f64,
-}
-
-impl Reparameterizer for Attach<'_> {
-    type Reparam = LowRank;
-
-    fn reparameterize<const D: usize>(
-        &mut self,
-        path: &str,
-        param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<LowRank>) {
-        let (device, random) = (param.lazy_device(), self.random.as_ref());
-        let factors = |(index, adapter): (usize, &&LoraAdapter)| {
-            let [a, b] = adapter.factors.get(path)?;
-            let stream = |(stream, draws): &(Stream, Draws)| {
-                (stream.named(path).at(index as u64), draws.clone())
-            };
-            Some(LowRankFactors {
-                a: Param::from_data(a.clone(), &device),
-                b: Param::from_data(b.clone(), &device),
-                scale: adapter.config.scale() * self.factor,
-                dropout: Dropout::new(adapter.config.dropout),
-                random: random.map(stream),
-            })
-        };
-        let adapters: Vec<_> = self.adapters.iter().enumerate().filter_map(factors).collect();
-        if adapters.is_empty() { (param, None) } else { (param, Some(LowRank { adapters })) }
-    }
-}
-
-/// Gives parameters the values at their paths.
-struct Fill {
-    path: ModulePath,
-    values: BTreeMap<String, TensorData>,
-}
-
-impl ModuleMapper for Fill {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(data) = self.values.remove(&self.path.joined()) else { return param };
-        let (device, id) = (param.lazy_device(), param.id);
-        param.transform_for_load(Tensor::from_data(data, &device), id)
-    }
-
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.exit();
-    }
-}
-
-fn module_of(parameter: &str) -> &str {
-    parameter.rsplit_once('.').map_or("", |(module, _)| module)
-}
-
-fn list<M: Module>(model: &M) -> Vec<Listed> {
-    #[derive(Default)]
-    struct Lister {
-        path: ModulePath,
-        containers: Vec<String>,
-        found: Vec<Listed>,
-    }
-    impl ModuleVisitor for Lister {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let is_inside_linear =
-                self.containers.last().is_some_and(|name| name == "Struct:Linear");
-            let shape = param.lazy_shape().to_vec();
-            let is_linear = is_inside_linear && shape.len() == 2;
-            self.found.push(Listed { path: self.path.joined(), shape, is_linear });
-        }
-
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name);
-            self.containers.push(container.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.exit();
-            self.containers.pop();
-        }
-    }
-    let mut lister = Lister::default();
-    model.visit(&mut lister);
-    lister.found
-}
-
-/// The values of the parameters at these paths.
-fn values<M: Module>(model: &M, paths: &[String]) -> BTreeMap<String, TensorData> {
-    struct Reader<'a> {
-        path: ModulePath,
-        wanted: &'a [String],
-        found: BTreeMap<String, TensorData>,
-    }
-    impl ModuleVisitor for Reader<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.path.joined();
-            if self.wanted.contains(&path) {
-                self.found.insert(path, param.base().into_data());
-            }
-        }
-
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.enter(name);
-        }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.exit();
-        }
-    }
-    let mut reader = Reader { path: ModulePath::default(), wanted: paths, found: BTreeMap::new() };
-    model.visit(&mut reader);
-    reader.found
 }
 
 fn require_each<'a>(

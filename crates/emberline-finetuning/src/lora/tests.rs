@@ -1,7 +1,7 @@
 //! Adapters of a model of two linear layers and a table.
 
-use burn::tensor::Device;
-use emberline_backend::{Embedding, Linear, LinearConfig, test_device};
+use burn::tensor::{Device, Tensor};
+use emberline_backend::{Embedding, Linear, LinearConfig, test_device, without_adapters};
 use emberline_core::parameters::parameters;
 use emberline_core::{LayerGroup, LayerGroups};
 
@@ -128,14 +128,14 @@ fn training_moves_the_adapter_and_what_is_saved_with_it_alone() {
     let mut model = planned.prepare(0, model);
     let optimizer = emberline_training::OptimizerConfig::AdamW(Default::default());
     let mut optimizer = planned.optimizer(&optimizer, &model);
-    let before = crate::lora::values(&model, &["query.weight".into(), "query.bias".into()]);
+    let before = values(&model, &["query.weight".into(), "query.bias".into()]);
     for _ in 0..2 {
         let gradients = model.run().square().sum().backward();
         let gradients = burn::optim::GradientsParams::from_grads(gradients, &model);
         assert_eq!(gradients.len(), 4, "A, B, and the head with its bias");
         model = optimizer.step(0.01, model, gradients);
     }
-    let after = crate::lora::values(&model, &["query.weight".into(), "query.bias".into()]);
+    let after = values(&model, &["query.weight".into(), "query.bias".into()]);
     assert_eq!(before, after);
     let now = adapter.read(&model, 0);
     for (path, factors) in &now.factors {
