@@ -108,6 +108,18 @@ impl CnnConfig {
         }
     }
 
+    /// The parameters of the network and its statistics; it is not made for them.
+    ///
+    /// # Panics
+    /// As [`init`](Self::init).
+    pub fn parameter_count(&self) -> u64 {
+        let inputs = [1].into_iter().chain(self.channels.iter().copied());
+        // Nine weights for each input, γ, β, and two statistics.
+        let layer = |(inputs, channels): (usize, &usize)| (channels * (9 * inputs + 4)) as u64;
+        let layers: u64 = inputs.zip(&self.channels).map(layer).sum();
+        layers + (self.n_classes * (self.d_features() + 1)) as u64
+    }
+
     /// The width of what the head reads.
     ///
     /// # Panics
@@ -271,6 +283,7 @@ mod tests {
         let convolutions = 9 * (16 + 16 * 32 + 32 * 64);
         // γ, β and the two statistics of each channel.
         assert_eq!(parameter_count(&model), convolutions + 4 * (16 + 32 + 64) + 256 * 5 + 5);
+        assert_eq!(parameter_count(&model) as u64, CnnConfig::small(5).parameter_count());
     }
 
     #[test]

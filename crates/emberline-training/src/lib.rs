@@ -19,6 +19,7 @@ mod objective;
 mod observer;
 mod optimizer;
 mod rate_finder;
+mod rates;
 mod run;
 mod schedule;
 mod sums;
@@ -37,9 +38,8 @@ pub use error::TrainingError;
 pub use metrics::{METRICS_FILE, Metrics, TrainingMetrics, ValidationMetrics, read_metrics};
 pub use objective::Objective;
 pub use observer::{Event, Observer};
-pub use optimizer::{
-    AdamConfig, AdamW, AdamWConfig, BertAdamConfig, OptimizerConfig, RateGroup, SgdConfig,
-};
+pub use optimizer::{AdamConfig, AdamW, AdamWConfig, BertAdamConfig, OptimizerConfig, SgdConfig};
 pub use rate_finder::{RateCurve, RateFinder};
+pub use rates::RateGroup;
 pub use schedule::Schedule;
 pub use trainer::{Outcome, Trained, Trainer};

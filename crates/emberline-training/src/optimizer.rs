@@ -4,9 +4,7 @@
 //! gradient descent is Burn's. The trainer takes any [`ModuleOptimizer`], so every other optimizer
 //! of Burn can be used as well.
 
-use std::collections::HashSet;
-
-use burn::module::{Module, ParamGroup};
+use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdaptiveMomentumState, ModuleOptimizer, Optimizer, SgdConfig as BurnSgdConfig};
 use burn::tensor::{Device, Tensor};
@@ -15,6 +13,7 @@ use emberline_core::parameters::parameters;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, require};
+use crate::rates::{RateGroup, with_rates};
 
 /// Which optimizer, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,15 +105,6 @@ impl Default for AdamWConfig {
     }
 }
 
-/// Parameters with a learning rate of their own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RateGroup {
-    /// Their paths.
-    pub parameters: Vec<String>,
-    /// What the rate of the schedule is multiplied with for them.
-    pub factor: f64,
-}
-
 impl OptimizerConfig {
     /// The optimizer of a model, without state.
     pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
@@ -190,55 +180,6 @@ impl AdamW {
         let numbers = AdamWConfig { weight_decay: 0.0, ..self.numbers };
         let without_decay = Self { numbers, ..self.clone() };
         with_rates(self, without_decay, undecayed, groups)
-    }
-}
-
-/// An optimizer of the parameters in no group, and one of each group, which is that of the undecayed for some.
-fn with_rates<O: Optimizer>(
-    optimizer: O,
-    without_decay: O,
-    undecayed: Vec<String>,
-    groups: &[RateGroup],
-) -> ModuleOptimizer {
-    let undecayed: HashSet<String> = undecayed.into_iter().collect();
-    let all = ParamGroup::from_paths(undecayed.iter().cloned().collect());
-    let rest =
-        ModuleOptimizer::from(optimizer.clone()).with_group(all, without_decay.clone(), None);
-    groups.iter().fold(rest, |optimizers, RateGroup { parameters, factor }| {
-        let (plain, decayed): (Vec<String>, Vec<String>) =
-            parameters.iter().cloned().partition(|path| undecayed.contains(path));
-        [(decayed, &optimizer), (plain, &without_decay)].into_iter().fold(
-            optimizers,
-            |optimizers, (paths, optimizer)| {
-                let scaled = Scaled { optimizer: optimizer.clone(), factor: *factor };
-                optimizers.with_group(ParamGroup::from_paths(paths), scaled, None)
-            },
-        )
-    })
-}
-
-/// An optimizer at a part or a multiple of the learning rate.
-#[derive(Clone, Debug)]
-struct Scaled<O> {
-    optimizer: O,
-    factor: f64,
-}
-
-impl<O: Optimizer> Optimizer for Scaled<O> {
-    type State<const D: usize> = O::State<D>;
-
-    fn step<const D: usize>(
-        &self,
-        learning_rate: f64,
-        parameter: Tensor<D>,
-        gradient: Tensor<D>,
-        state: Option<O::State<D>>,
-    ) -> (Tensor<D>, Option<O::State<D>>) {
-        self.optimizer.step(learning_rate * self.factor, parameter, gradient, state)
-    }
-
-    fn to_device<const D: usize>(state: O::State<D>, device: &Device) -> O::State<D> {
-        O::to_device(state, device)
     }
 }
 

@@ -155,7 +155,8 @@ impl Schedule {
         }
     }
 
-    fn peak(&self) -> f64 {
+    /// The largest rate.
+    pub fn peak(&self) -> f64 {
         match *self {
             Self::Constant { learning_rate, .. }
             | Self::Linear { learning_rate, .. }
