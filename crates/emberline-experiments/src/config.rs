@@ -14,6 +14,7 @@ use crate::result::{grouped, mebibytes};
 use crate::tasks::banded::BandedConfig;
 use crate::tasks::bert_pretraining::BertPretrainingConfig;
 use crate::tasks::classification::ClassificationConfig;
+use crate::tasks::digits_transfer::DigitsTransferConfig;
 use crate::tasks::gpt::GptConfig;
 use crate::tasks::gpt1_classification::Gpt1ClassificationConfig;
 use crate::tasks::gpt2_finetuning::Gpt2FinetuningConfig;
@@ -116,6 +117,8 @@ kinds! {
     "gpt1_classification" Gpt1Classification(Gpt1ClassificationConfig),
     /// A GPT-2 goes on learning from another text.
     "gpt2_finetuning" Gpt2Finetuning(Gpt2FinetuningConfig),
+    /// A network on digits learns others.
+    "digits_transfer" DigitsTransfer(DigitsTransferConfig),
 }
 
 /// What the config of every kind has.

@@ -5,6 +5,7 @@ pub mod bert_pretrain;
 pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
+pub mod digits_transfer;
 pub mod gpt1_classify;
 pub mod gpt2_finetune;
 pub mod gpt3_banded;
@@ -21,8 +22,8 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, Banded, BertPretraining, Classification, Gpt, Gpt1Classification, Gpt2Finetuning,
-    LanguageModelling, LongRange, MemoryHorizon, SumsToOne, Tagging, Translation,
+    self, Banded, BertPretraining, Classification, DigitsTransfer, Gpt, Gpt1Classification,
+    Gpt2Finetuning, LanguageModelling, LongRange, MemoryHorizon, SumsToOne, Tagging, Translation,
 };
 use crate::names;
 
@@ -267,6 +268,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 8,
         shows: "words from both of their sides, and whether two sentences belong together, from raw books",
         config: || BertPretraining(bert_pretrain::bert_pretrain_tiny()),
+    },
+    Experiment {
+        name: "digits-transfer",
+        system: "CNN, 3 layers of 16, 32, 64",
+        data: "digits",
+        minutes: 2,
+        shows: "new digits from few images, by a network that knows others: frozen, fine-tuned, or from scratch",
+        config: || DigitsTransfer(digits_transfer::digits_transfer()),
     },
 ];
 

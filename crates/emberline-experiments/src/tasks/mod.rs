@@ -6,6 +6,7 @@
 pub mod banded;
 pub mod bert_pretraining;
 pub mod classification;
+pub mod digits_transfer;
 pub mod documents;
 pub mod gpt;
 pub mod gpt1_classification;
