@@ -13,7 +13,7 @@ use emberline_checkpoint::{
 use emberline_models::gpt1::Gpt1;
 use emberline_models::gpt2::Gpt2;
 use emberline_models::gpt3::Gpt3;
-use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
+use emberline_models::rnn_language_model::RnnLanguageModel;
 use emberline_text::{Gpt1Text, TextError, Tokenizer};
 use emberline_training::{best_checkpoint, latest_checkpoint};
 use serde::{Deserialize, Serialize};
