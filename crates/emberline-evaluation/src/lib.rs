@@ -15,6 +15,7 @@ mod continuations;
 mod correlation;
 mod error;
 mod error_rate;
+pub mod in_context;
 mod ngrams;
 mod perplexity;
 mod predict;
