@@ -18,6 +18,7 @@ mod evaluate;
 mod experiments;
 mod failure;
 mod generate;
+mod in_context;
 mod int8;
 mod interrupt;
 mod list;

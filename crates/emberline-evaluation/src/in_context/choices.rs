@@ -8,6 +8,8 @@ use emberline_generation::LogLikelihood;
 pub struct ScoredChoice {
     /// `Σ log p(token)`, after the question.
     pub log_likelihood: LogLikelihood,
+    /// Whether greedy decoding writes it.
+    pub is_greedy: bool,
     /// The characters of the answer, a blank before it aside.
     pub n_characters: usize,
     /// `log p` after what stands before any answer ([`Task::answer_context`](super::Task::answer_context)).
@@ -74,6 +76,7 @@ mod tests {
     fn choice(sum: f64, n_tokens: usize, n_characters: usize, other: [f64; 2]) -> ScoredChoice {
         ScoredChoice {
             log_likelihood: LogLikelihood { sum, n_tokens },
+            is_greedy: false,
             n_characters,
             after_answer_context: Some(other[0]),
             alone: Some(other[1]),

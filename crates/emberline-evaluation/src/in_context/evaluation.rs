@@ -183,6 +183,7 @@ impl<M: Incremental + Sync> Asker<'_, M> {
         let sample = |(item, rows): (usize, Vec<Asked>)| {
             let scored = rows.iter().map(|row| ScoredChoice {
                 log_likelihood: found[row.after].total(),
+                is_greedy: found[row.after].is_greedy,
                 n_characters: row.n_characters,
                 after_answer_context: row.after_answer_context.map(sum),
                 alone: row.alone.map(sum),

@@ -1,6 +1,7 @@
 //! What a model is asked.
 
 use regex::Regex;
+use serde::Serialize;
 
 use super::error::TaskError;
 
@@ -30,7 +31,8 @@ pub struct Task {
 
 /// A question and what counts as its answer. The texts follow each other without a blank between: an answer that is a
 /// word of its own begins with one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Item {
     /// One of some answers is the most probable.
     Choice {
@@ -59,7 +61,7 @@ pub enum Item {
 }
 
 /// An answer to choose.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Choice {
     /// The answer.
     pub text: String,

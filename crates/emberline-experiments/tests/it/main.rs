@@ -20,6 +20,7 @@ mod gpu_bert;
 mod gpu_lora;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 mod gpu_translators;
+mod in_context;
 mod kinds;
 mod memory;
 mod predict;
