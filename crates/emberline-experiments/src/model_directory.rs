@@ -13,10 +13,10 @@ use emberline_checkpoint::{
 use emberline_models::gpt1::Gpt1;
 use emberline_models::gpt2::Gpt2;
 use emberline_models::gpt3::Gpt3;
-use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
+use emberline_models::rnn_language_model::RnnLanguageModel;
 use emberline_text::{Gpt1Text, TextError, Tokenizer};
 use emberline_training::{best_checkpoint, latest_checkpoint};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::check_memory;
 use crate::names;
@@ -80,18 +80,13 @@ pub fn load_weights_into<M: Module>(
     load_weights(model, &Weights::open(directory.join(WEIGHTS))?, names)
 }
 
-/// Writes the config of a language model and its tokenizer into a directory that is there.
+/// Writes the config of a model and its tokenizer into a directory that is there.
 pub fn write_others(
-    config: &RnnLanguageModelConfig,
+    config: &impl Serialize,
     tokenizer: &Tokenizer,
     directory: &Path,
 ) -> Result<(), CheckpointError> {
     write_config(directory, config)?;
-    write_tokenizer(tokenizer, directory)
-}
-
-/// Writes a tokenizer into a directory that is there.
-pub fn write_tokenizer(tokenizer: &Tokenizer, directory: &Path) -> Result<(), CheckpointError> {
     write_atomically(directory.join(TOKENIZER), &tokenizer.to_json())
 }
 

@@ -73,17 +73,13 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Vocabulary::new`].
     pub fn words(corpus: &Corpus, config: &VocabularyConfig) -> Result<Self, TextError> {
-        let split = split_into_words();
-        let mut pieces = PreTokenizedString::from(corpus.text());
-        split.pre_tokenize(&mut pieces).map_err(pipeline_error("split a text into words"))?;
-        let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
-        let counts: TokenCounts = pieces.into_iter().map(|(piece, ..)| piece).collect();
+        let counts: TokenCounts = split_words(corpus.text())?.iter().map(String::as_str).collect();
         let vocabulary = Vocabulary::new(&counts, config)?;
 
         let tokens = vocabulary.tokens().iter().cloned();
         let unknown = vocabulary.unknown_token().unwrap_or(NO_UNKNOWN);
         let mut pipeline = tokenizers::Tokenizer::new(word_level(tokens, unknown));
-        pipeline.with_pre_tokenizer(Some(split));
+        pipeline.with_pre_tokenizer(Some(split_into_words()));
         let specials = config.specials.iter().map(|token| AddedToken::from(token.as_str(), true));
         pipeline.add_special_tokens(specials).map_err(pipeline_error("take the special tokens"))?;
         Ok(Self::from_pipeline(pipeline))
@@ -262,6 +258,19 @@ pub(crate) fn word_level(tokens: impl Iterator<Item = String>, unknown: &str) ->
 pub(crate) fn split_into_characters() -> Split {
     let pattern = SplitPattern::Regex(CHARACTER.into());
     Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("the pattern is valid")
+}
+
+/// The words, newlines and single signs of a text, which [`Tokenizer::words`] takes for tokens.
+///
+/// # Errors
+/// [`TextError::Pipeline`].
+pub fn split_words(text: &str) -> Result<Vec<String>, TextError> {
+    let mut pieces = PreTokenizedString::from(text);
+    split_into_words()
+        .pre_tokenize(&mut pieces)
+        .map_err(pipeline_error("split a text into words"))?;
+    let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    Ok(pieces.into_iter().map(|(piece, ..)| piece.to_string()).collect())
 }
 
 /// Removes what the pattern does not match.

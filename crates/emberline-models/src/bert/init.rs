@@ -41,7 +41,7 @@ impl BertConfig {
             norm: LayerNorm::init(d_model, self.epsilon, device),
             blocks: (0..self.n_layers).map(block).collect(),
             pooler: None,
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -66,7 +66,7 @@ impl BertConfig {
             attention_norm: norm(),
             feed_forward: self.feed_forward().init_normal(deviations, feed_forward, device),
             feed_forward_norm: norm(),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
