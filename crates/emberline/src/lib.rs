@@ -19,6 +19,8 @@
 //! Each crate is a feature, and by default all are here, with the CPU to compute on. Who wants a few of them, or another
 //! device, switches the defaults off and names what is wanted: `pipelines` with `wgpu`, say.
 
+// wgpu's types nest more deeply than the compiler's default admits.
+#![recursion_limit = "256"]
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 #[cfg(feature = "pipelines")]

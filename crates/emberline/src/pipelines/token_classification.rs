@@ -44,7 +44,7 @@ pub struct Entity {
 /// Tokens in a row that make a name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EntityGroup {
-    /// What kind of name: its class without `B-` or `I-`.
+    /// What kind of name: its class without `B-` or what else stands before the first stroke.
     pub entity_group: String,
     /// The mean of the probabilities of its parts.
     pub score: f32,
@@ -259,7 +259,11 @@ impl TokenClassification {
         let sum: f32 = parts.iter().map(|part| part.entity.score).sum();
         let tokens = parts.iter().flat_map(|part| part.tokens.clone()).collect();
         Ok(EntityGroup {
-            entity_group: kind(&first.entity).to_string(),
+            entity_group: first
+                .entity
+                .split_once('-')
+                .map_or(&*first.entity, |(_, kind)| kind)
+                .to_string(),
             score: sum / parts.len() as f32,
             word: self.reader.tokenizer.tokenizer().decode_tokens(tokens)?,
             start: first.start,

@@ -1,12 +1,19 @@
 //! What pipelines make of texts, field for field.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use emberline::auto::{AutoConfig, AutoModel};
 use emberline::backend::test_device;
+use emberline::checkpoint::{
+    read_sentence_modules, save_weights, write_config, write_sentence_modules,
+};
+use emberline::models::bert::Bert;
 use emberline::pipelines::{
     Aggregation, AnswerOptions, FeatureExtraction, FillMask, Pooling, QuestionAnswering,
     SentenceEmbeddings, TextClassification, TokenClassification,
 };
+use emberline::text::Tokenizer;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -168,6 +175,33 @@ fn sentences_have_the_vectors_that_their_modules_say() {
         SentenceEmbeddings::open_with(fixture("alone"), Pooling::Cls, false, &test_device());
     let found = first.unwrap().predict(&texts(&features), 2).unwrap();
     assert_same(&found.texts[0], &features[0]["output"][0]);
+}
+
+#[test]
+fn a_directory_that_is_written_here_gives_the_same_vectors_here_and_in_sentence_transformers() {
+    let (folder, device) = (tempfile::tempdir().unwrap(), test_device());
+    let (source, directory) = (fixture("sentences"), folder.path());
+    let AutoModel::Bert(bert) = AutoModel::open(&source, &device).unwrap() else { panic!() };
+    let AutoConfig::Bert(config) = AutoConfig::read(&source).unwrap() else { panic!() };
+    save_weights(&bert, directory.join("model.safetensors"), &Bert::stored_name).unwrap();
+    write_config(directory, &config).unwrap();
+    Tokenizer::from_directory(&source).unwrap().save(directory).unwrap();
+    let modules = read_sentence_modules(&source).unwrap().unwrap();
+    write_sentence_modules(directory, &modules, config.d_model).unwrap();
+
+    let cases = expected("sentences");
+    let embed = SentenceEmbeddings::open(directory, &device).unwrap();
+    for (found, case) in embed.predict(&texts(&cases), 2).unwrap().texts.iter().zip(&cases) {
+        assert_same(found, &case["output"]);
+    }
+    let Some(python) = std::env::var_os("EMBERLINE_PYTHON") else {
+        println!("skipped: EMBERLINE_PYTHON names no Python that has sentence-transformers");
+        return;
+    };
+    let mut check = Command::new(python);
+    let output = check.arg(fixture("pipelines.py")).arg("check").arg(directory).output().unwrap();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The folder of the real weights, which are too large to be committed.
