@@ -31,7 +31,7 @@ mod sentence_transformers;
 mod tensors;
 mod weights;
 
-pub use atomic::write_atomically;
+pub use atomic::{write_atomically, write_atomically_with};
 pub use average::average_weights;
 pub use config::{read_config, write_config};
 pub use directory::{

@@ -1,10 +1,11 @@
 //! What every crate of Emberline agrees on: batches, the model traits with their laws, losses that
-//! carry their counts, parameters by path, and the random streams.
+//! carry their counts, correlations, parameters by path, and the random streams.
 //!
 //! This crate names no backend, no file, no tokenizer and no optimizer.
 
 pub mod batch;
 pub mod characters;
+pub mod correlation;
 pub mod head;
 pub mod laws;
 pub mod layer_groups;
@@ -17,6 +18,7 @@ pub mod task;
 
 pub use batch::TokenBatch;
 pub use characters::{BothWays, CharacterBatch, WordTable};
+pub use correlation::{pearson, spearman};
 pub use head::HeadWeights;
 pub use layer_groups::{LayerGroup, LayerGroups};
 pub use loss::{Count, Loss, Term};

@@ -13,6 +13,8 @@ pub use predict::{
     TextClassificationArguments, TokenClassificationArguments,
 };
 
+use crate::vectors::VectorsVerb;
+
 /// Language models from one-hot words to GPT-3: trained, sampled, reported.
 ///
 /// Results go to stdout and progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted with a
@@ -71,6 +73,12 @@ pub enum Verb {
         cargo xtask plan gpt2 --batch-size 4 --seq-length 128\n  \
         cargo xtask plan gpt3-175b --tokens 300e9 --devices 1000 --tflops 30")]
     Plan(PlanArguments),
+    /// Vectors of words: trained, asked, scored, converted, drawn
+    #[command(
+        subcommand,
+        after_help = "Example: cargo xtask vectors train corpus.txt --output vectors.bin"
+    )]
+    Vectors(VectorsVerb),
     /// One self-contained report.html of one run, or of several compared
     #[command(
         after_help = "Example: cargo xtask report runs/char-rnn/1 runs/char-gru/1 runs/char-lstm/1 --output cells.html"

@@ -4,7 +4,7 @@
 /// is none where either side has fewer than two different numbers. As scipy's `pearsonr`.
 ///
 /// ```
-/// use emberline_evaluation::{pearson, spearman};
+/// use emberline_core::{pearson, spearman};
 ///
 /// let (expected, predicted) = ([1.0, 2.0, 3.0, 4.0], [1.0, 4.0, 9.0, 16.0]);
 /// assert_eq!(spearman(&expected, &predicted), Some(1.0));
