@@ -7,6 +7,7 @@ pub mod batch;
 pub mod characters;
 pub mod head;
 pub mod laws;
+pub mod layer_groups;
 pub mod loss;
 pub mod mask;
 pub mod model;
@@ -17,6 +18,7 @@ pub mod task;
 pub use batch::TokenBatch;
 pub use characters::{BothWays, CharacterBatch, WordTable};
 pub use head::HeadWeights;
+pub use layer_groups::{LayerGroup, LayerGroups};
 pub use loss::{Count, Loss, Term};
 pub use model::{
     BidirectionalLanguageModel, Cache, Carry, Causal, CharacterEncoder, EncoderDecoder,

@@ -73,7 +73,7 @@ impl ElmoConfig {
             words: self.characters.init(self.d_output, random.named("words"), device),
             forward: layers("forward"),
             reverse: layers("reverse"),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
             has_skip_connections: self.has_skip_connections,
         }
     }

@@ -1,9 +1,17 @@
 //! The command line of the program `emberline`.
 
+mod predict;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use emberline_backend::device::DeviceName;
+
+pub use predict::{
+    AggregationName, FeatureExtractionArguments, FillMaskArguments, HeadArguments, LineArguments,
+    PoolingName, PredictTask, PredictTranslationArguments, QuestionAnsweringArguments,
+    TextClassificationArguments, TokenClassificationArguments,
+};
 
 /// Language models from one-hot words to GPT-3: trained, sampled, reported.
 ///
@@ -47,7 +55,9 @@ pub enum Verb {
     /// Ask a trained model about lines of text
     #[command(
         subcommand,
-        after_help = "Example: cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\""
+        after_help = "Examples:\n  \
+            cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\"\n  \
+            cargo xtask predict fill-mask bert-base-uncased --text \"Paris is the [MASK] of France.\""
     )]
     Predict(PredictTask),
     /// What every layer of a model makes of some tokens, as a safetensors file
@@ -251,31 +261,6 @@ pub struct EvaluatedFile {
     pub last_words: Option<PathBuf>,
 }
 
-/// What is asked.
-#[derive(Debug, Subcommand)]
-pub enum PredictTask {
-    /// The translation of each line
-    Translation(PredictTranslationArguments),
-}
-
-#[derive(Debug, Args)]
-pub struct PredictTranslationArguments {
-    /// A run directory, a checkpoint or a model directory
-    pub model: PathBuf,
-    /// The lines to translate [default: those of stdin]
-    #[arg(long)]
-    pub text: Option<String>,
-    /// How many hypotheses are followed at a time; 1 takes the most likely token at each step
-    #[arg(long, value_name = "N", default_value_t = 4, alias = "num_beams")]
-    pub num_beams: usize,
-    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
-    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
-    pub device: DeviceName,
-    /// Print a JSON object a line
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[derive(Debug, Args)]
 pub struct ActivationsArguments {
     /// A model directory, which needs no tokenizer
@@ -286,6 +271,9 @@ pub struct ActivationsArguments {
     /// A text instead, which takes the tokenizer of the directory
     #[arg(long, conflicts_with = "tokens")]
     pub text: Option<String>,
+    /// Which of two texts each token is of, for a BERT: 0 or 1, with commas between them, a row for each of tokens
+    #[arg(long, value_name = "NUMBERS", conflicts_with = "text")]
+    pub segments: Vec<String>,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
@@ -296,7 +284,7 @@ pub struct ActivationsArguments {
 
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// A preset (openai-gpt, gpt2, gpt2-xl, gpt3-175b, …), a config.json, or a directory with one
+    /// A preset (openai-gpt, gpt2, gpt2-xl, gpt3-175b, bert-base-uncased, …), a config.json, or a directory with one
     pub model: String,
     /// The rows of an update
     #[arg(long, value_name = "N", default_value_t = 1, alias = "batch_size")]

@@ -12,13 +12,19 @@ use crate::names;
 use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
 use crate::tasks::banded::BandedConfig;
+use crate::tasks::bert_finetuning::{
+    AskedConfig, BertFinetuningConfig, ClassifiedConfig, TaggedConfig,
+};
 use crate::tasks::bert_pretraining::BertPretrainingConfig;
+use crate::tasks::bert_sentences::BertSentencesConfig;
 use crate::tasks::classification::ClassificationConfig;
+use crate::tasks::digits_transfer::DigitsTransferConfig;
 use crate::tasks::gpt::GptConfig;
 use crate::tasks::gpt1_classification::Gpt1ClassificationConfig;
 use crate::tasks::gpt2_finetuning::Gpt2FinetuningConfig;
 use crate::tasks::language_modelling::LanguageModellingConfig;
 use crate::tasks::long_range::LongRangeConfig;
+use crate::tasks::masking_ablation::MaskingAblationConfig;
 use crate::tasks::memory_horizon::MemoryHorizonConfig;
 use crate::tasks::sums_to_one::SumsToOneConfig;
 use crate::tasks::tagging::TaggingConfig;
@@ -108,6 +114,16 @@ kinds! {
     "gpt" Gpt(GptConfig),
     /// Masked words and next sentences are guessed by a BERT.
     "bert_pretraining" BertPretraining(BertPretrainingConfig),
+    /// Ways of masking against each other.
+    "masking_ablation" MaskingAblation(MaskingAblationConfig),
+    /// A text gets a class by a BERT that read books before.
+    "bert_classification" BertClassification(BertFinetuningConfig<ClassifiedConfig>),
+    /// A word gets a tag by such a BERT.
+    "bert_tagging" BertTagging(BertFinetuningConfig<TaggedConfig>),
+    /// A question is answered by such a BERT, out of a passage.
+    "bert_answers" BertAnswers(BertFinetuningConfig<AskedConfig>),
+    /// Sentences as vectors of a BERT.
+    "bert_sentences" BertSentences(BertSentencesConfig),
     /// Probabilities of all sequences are summed.
     "sums_to_one" SumsToOne(SumsToOneConfig),
     /// Dense against banded attention.
@@ -116,6 +132,8 @@ kinds! {
     "gpt1_classification" Gpt1Classification(Gpt1ClassificationConfig),
     /// A GPT-2 goes on learning from another text.
     "gpt2_finetuning" Gpt2Finetuning(Gpt2FinetuningConfig),
+    /// A network on digits learns others.
+    "digits_transfer" DigitsTransfer(DigitsTransferConfig),
 }
 
 /// What the config of every kind has.

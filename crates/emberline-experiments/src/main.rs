@@ -6,7 +6,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod activations;
-mod bert_directory;
 mod cli;
 mod config;
 mod continuations;

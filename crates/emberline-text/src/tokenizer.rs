@@ -11,7 +11,7 @@ use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    AddedToken, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
+    AddedToken, Decoder, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
     PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
 };
 
@@ -149,6 +149,11 @@ impl Tokenizer {
         self.pipeline.token_to_id(token)
     }
 
+    /// The token of an id as it is spelled in the vocabulary, if there is one.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.pipeline.id_to_token(id)
+    }
+
     /// The ids of a text. No token is added at its ends.
     ///
     /// # Errors
@@ -174,6 +179,17 @@ impl Tokenizer {
             return Ok(String::new());
         }
         self.pipeline.decode(ids, false).map_err(pipeline_error("decode"))
+    }
+
+    /// The text of tokens as they are spelled in the vocabulary, or of words that are not in it.
+    ///
+    /// # Errors
+    /// [`TextError::Pipeline`].
+    pub fn decode_tokens(&self, tokens: Vec<String>) -> Result<String, TextError> {
+        match self.pipeline.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).map_err(pipeline_error("decode")),
+            None => Ok(tokens.join(" ")),
+        }
     }
 
     /// Decodes ids one by one, as generation makes them.

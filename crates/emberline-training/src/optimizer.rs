@@ -4,7 +4,7 @@
 //! gradient descent is Burn's. The trainer takes any [`ModuleOptimizer`], so every other optimizer
 //! of Burn can be used as well.
 
-use burn::module::{Module, ParamGroup};
+use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdaptiveMomentumState, ModuleOptimizer, Optimizer, SgdConfig as BurnSgdConfig};
 use burn::tensor::{Device, Tensor};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adagrad::{Adagrad, AdagradConfig};
 use crate::config::{ConfigError, require};
+use crate::rates::{RateGroup, with_rates};
 
 /// Which optimizer, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,23 +111,41 @@ impl Default for AdamWConfig {
 impl OptimizerConfig {
     /// The optimizer of a model, without state.
     pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
+        self.init_with_rates(model, &[])
+    }
+
+    /// The same, with groups whose rates differ from that of the schedule. No parameter is in two of them.
+    pub fn init_with_rates<M: Module>(&self, model: &M, groups: &[RateGroup]) -> ModuleOptimizer {
         match *self {
-            Self::Sgd(SgdConfig { momentum: 0.0, .. }) => BurnSgdConfig::new().init(),
             Self::Sgd(SgdConfig { momentum, nesterov }) => {
                 // Burn's default of the dampening is not 0.
-                let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);
-                BurnSgdConfig::new().with_momentum(Some(momentum.with_nesterov(nesterov))).init()
+                let state = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);
+                let state = (momentum > 0.0).then(|| state.with_nesterov(nesterov));
+                let sgd = BurnSgdConfig::new().with_momentum(state).build();
+                with_rates(sgd.clone(), sgd, Vec::new(), groups)
             }
             Self::Adam(AdamConfig { beta_1, beta_2, epsilon }) => {
                 let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay: 0.0 };
-                AdamW { numbers, corrects_bias: true }.into()
+                AdamW { numbers, corrects_bias: true }.init(model, groups)
             }
-            Self::AdamW(numbers) => AdamW { numbers, corrects_bias: true }.init(model),
+            Self::AdamW(numbers) => AdamW { numbers, corrects_bias: true }.init(model, groups),
             Self::BertAdam(BertAdamConfig { beta_1, beta_2, epsilon, weight_decay }) => {
                 let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay };
-                AdamW { numbers, corrects_bias: false }.init(model)
+                AdamW { numbers, corrects_bias: false }.init(model, groups)
             }
-            Self::Adagrad(numbers) => Adagrad(numbers).into(),
+            Self::Adagrad(numbers) => {
+                let adagrad = Adagrad(numbers);
+                with_rates(adagrad.clone(), adagrad, Vec::new(), groups)
+            }
+        }
+    }
+
+    /// What an update takes away of each weight, times the learning rate.
+    pub fn weight_decay(&self) -> f64 {
+        match *self {
+            Self::Sgd(_) | Self::Adam(_) | Self::Adagrad(_) => 0.0,
+            Self::AdamW(config) => config.weight_decay,
+            Self::BertAdam(config) => config.weight_decay,
         }
     }
 
@@ -173,12 +192,12 @@ pub struct AdamW {
 
 impl AdamW {
     /// The optimizer of a model whose parameters of fewer than two dimensions do not decay.
-    fn init<M: Module>(self, model: &M) -> ModuleOptimizer {
+    fn init<M: Module>(self, model: &M, groups: &[RateGroup]) -> ModuleOptimizer {
         let undecayed = parameters(model).into_iter().filter(|p| p.shape.len() < 2);
-        let paths: Vec<String> = undecayed.map(|parameter| parameter.path).collect();
+        let undecayed = undecayed.map(|parameter| parameter.path).collect();
         let numbers = AdamWConfig { weight_decay: 0.0, ..self.numbers };
         let without_decay = Self { numbers, ..self.clone() };
-        ModuleOptimizer::from(self).with_group(ParamGroup::from_paths(paths), without_decay, None)
+        with_rates(self, without_decay, undecayed, groups)
     }
 }
 
@@ -287,6 +306,24 @@ mod tests {
             assert_close(&numbers(&line), &expected.map(|(p, ..)| p));
             if update == 0 {
                 assert!((expected[2].0 - (0.5 - 0.1 * 10.0f64.sqrt())).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_learns_at_its_own_rate_and_its_biases_do_not_decay_either() {
+        let numbers_of = AdamWConfig { weight_decay: 0.5, ..Default::default() };
+        for config in [OptimizerConfig::AdamW(numbers_of), OptimizerConfig::Sgd(Default::default())]
+        {
+            let line = line();
+            let group = |path: &str, factor| RateGroup { parameters: vec![path.into()], factor };
+            let groups = [group("weight", 0.5), group("bias", 10.0)];
+            let mut optimizer = config.init_with_rates(&line, &groups);
+            let gradients = gradients(&line, 2.0);
+            let line = optimizer.step(0.1, line, gradients);
+            match config {
+                OptimizerConfig::Sgd(_) => assert_close(&numbers(&line), &[1.95, -1.15, -1.5]),
+                _ => assert_close(&numbers(&line), &[2.0 * 0.975 - 0.05, -0.975 - 0.05, -0.5]),
             }
         }
     }

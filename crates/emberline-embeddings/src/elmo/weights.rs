@@ -136,7 +136,7 @@ impl PublishedWeights {
             words: self.words(config, device)?,
             forward: layers(0)?,
             reverse: layers(1)?,
-            dropout: Dropout { probability: config.dropout },
+            dropout: Dropout::new(config.dropout),
             has_skip_connections: config.has_skip_connections,
         })
     }

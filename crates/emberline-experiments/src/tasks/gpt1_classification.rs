@@ -11,12 +11,14 @@ use emberline_backend::device::DeviceName;
 use emberline_checkpoint::{read_config, write_atomically};
 use emberline_core::Stream;
 use emberline_evaluation::{ConfusionMatrix, predict_groups};
-use emberline_finetuning::{ClassificationAndNextToken, GroupBatches, GroupExample, TaskInputs};
+use emberline_finetuning::{
+    ClassificationAndNextToken, GroupBatches, GroupExample, Plan, TaskInputs,
+};
 use emberline_models::gpt1::{Gpt1, Gpt1Config};
 use emberline_models::gpt1_task::{Gpt1Task, Gpt1TaskConfig, Task};
 use emberline_pretraining::NextToken;
 use emberline_text::{FirstLine, LabelColumn, LabelledText, LabelledTexts, Tokenizer, Vocabulary};
-use emberline_training::{Metrics, Trained, TrainingConfig, best_checkpoint, read_metrics};
+use emberline_training::{Trained, TrainingConfig, best_checkpoint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -24,7 +26,7 @@ use super::documents::TextData;
 use super::gpt::{DataConfig, ModelConfig};
 use super::labelled;
 use super::trainee::{Session, Trainee};
-use super::{Findings, Kind, PRETRAINING, Prepared, Pretraining};
+use super::{Findings, Kind, PRETRAINING, Prepared, Stage, stage_loss};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::datasets;
 use crate::model_directory::{self, AnyModel};
@@ -78,6 +80,9 @@ pub struct FinetunedConfig {
     pub next_token_weight: f64,
     /// The probability that a number that the head reads is dropped in training.
     pub head_dropout: f64,
+    /// What of the model is trained; all of it, where it is not said.
+    #[serde(default)]
+    pub plan: Plan,
 }
 
 /// A model of language.
@@ -199,6 +204,8 @@ fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>> {
         Gpt1Task::stored_name,
         device,
     )?;
+    let plan = &config.model.plan;
+    plan.of(&trainee.model).context("`model.plan` does not fit the model")?;
     let [_, _, test] = parts;
     Ok(Box::new(PreparedGpt1 {
         config,
@@ -307,8 +314,10 @@ impl Prepared for PreparedGpt1 {
         self.trainee.parameters()
     }
 
-    fn pretraining(&self) -> Option<Pretraining<'_>> {
-        let Untrained { trainee, data, tokenizer } = self.untrained.as_ref()?;
+    fn stages(&self) -> Vec<Stage<'_>> {
+        let Some(Untrained { trainee, data, tokenizer }) = &self.untrained else {
+            return Vec::new();
+        };
         let PretrainingConfig { data: read, model, training } = &self.config.pretraining;
         let config = model.gpt1(tokenizer.vocab_size(), read.seq_length);
         let train = move |session: Session<'_>| {
@@ -320,7 +329,7 @@ impl Prepared for PreparedGpt1 {
                 &json!({ "model": model, "data": read, "seed": self.config.training.seed }),
             )
         };
-        Some(Pretraining { training, train: Box::new(train) })
+        vec![Stage { folder: PRETRAINING, training, train: Box::new(train) }]
     }
 
     fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
@@ -334,7 +343,8 @@ impl Prepared for PreparedGpt1 {
             _ => None,
         };
         let Gpt1ClassificationConfig { data, model, pretraining, .. } = &self.config;
-        trainee.as_ref().unwrap_or(&self.trainee).train(
+        trainee.as_ref().unwrap_or(&self.trainee).train_by(
+            &model.plan,
             session,
             &ClassificationAndNextToken { next_token_weight: model.next_token_weight },
             &self.data,
@@ -366,7 +376,7 @@ impl Prepared for PreparedGpt1 {
         ];
         let mut metrics: BTreeMap<String, f64> =
             metrics.map(|(name, value)| (name.to_string(), value)).into();
-        metrics.extend(pretraining_loss(directory)?);
+        metrics.extend(stage_loss(directory, PRETRAINING)?);
         Ok(Findings {
             metrics,
             samples: labelled::answers(&self.test, &self.classes, &predicted, SHOWN),
@@ -385,19 +395,4 @@ impl PreparedGpt1 {
         let random = self.random.named("task");
         self.trainee.with_model(self.model_config.init_on(gpt, random, &self.trainee.device))
     }
-}
-
-/// The lowest validation loss of the pretraining in a run directory, if there was one.
-fn pretraining_loss(directory: &Path) -> Result<Option<(String, f64)>> {
-    let directory = directory.join(PRETRAINING);
-    if best_checkpoint(&directory)?.is_none() {
-        return Ok(None);
-    }
-    let metrics = read_metrics(&directory)?;
-    let losses = metrics.iter().filter_map(|metrics| match metrics {
-        Metrics::Validation(metrics) => Some(metrics.validation_loss),
-        Metrics::Training(_) => None,
-    });
-    let loss = losses.fold(f64::INFINITY, f64::min);
-    Ok(Some(("pretraining_validation_loss".to_string(), loss)))
 }
