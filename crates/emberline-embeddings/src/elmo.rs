@@ -18,8 +18,10 @@
 mod character_cnn;
 mod config;
 mod language_model;
+mod options;
 mod published;
 mod scalar_mix;
+mod weights;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, module};
@@ -32,7 +34,8 @@ use emberline_recurrent::{
 pub use self::character_cnn::{CharacterCnn, Highway};
 pub use self::config::{CharacterCnnConfig, ElmoConfig, Filter, InvalidElmoConfig, ModelType};
 pub use self::language_model::{ElmoLanguageModel, ElmoLanguageModelConfig};
-pub use self::published::{ElmoError, load_published, read_options};
+pub use self::options::read_options;
+pub use self::published::{ElmoError, load_published};
 pub use self::scalar_mix::{ScalarMix, without_marks};
 
 /// The words, and the layers of two directions on top of them.
@@ -58,7 +61,8 @@ pub type ElmoState = StackState<BidirectionalState<LstmState>>;
 type Read = (Vec<Tensor<3>>, Vec<LstmState>);
 
 impl ElmoConfig {
-    /// Weights as the published code draws them; see [`CharacterCnnConfig`] and `config.rs` beside.
+    /// Weights as the published code draws them: the words by [`CharacterCnnConfig::init`], the kernels of the layers
+    /// uniform in `±√(6 / (rows + columns))`, biases of zeros and 1 for the forget gates.
     pub fn init(&self, random: Stream, device: &Device) -> Elmo {
         let layers = |direction: &str| {
             let random = random.named(direction);

@@ -116,22 +116,21 @@ impl Lexicon {
         (WordTable { characters: Tensor::from_data(characters, device), longest }, places)
     }
 
-    /// Sentences as a batch, each between its two marks.
+    /// Sentences of numbers as a batch, each between its two marks.
     ///
     /// # Panics
-    /// If there is no sentence.
-    pub fn sentences<W: AsRef<str>>(sentences: &[Vec<W>], device: &Device) -> CharacterBatch {
-        let mut lexicon = Self::default();
+    /// If there is no sentence, or a number is not of this lexicon.
+    pub fn batch(&self, sentences: &[&[u32]], device: &Device) -> CharacterBatch {
         let lengths: Vec<usize> = sentences.iter().map(|words| words.len() + 2).collect();
         let seq_length = *lengths.iter().max().expect("a batch has at least one sentence");
         let mut numbers = Vec::with_capacity(lengths.len() * seq_length);
         for words in sentences {
             numbers.push(Self::SENTENCE_START);
-            numbers.extend(words.iter().map(|word| lexicon.add(word.as_ref())));
+            numbers.extend(*words);
             numbers.push(Self::SENTENCE_END);
             numbers.resize(numbers.len().next_multiple_of(seq_length), Self::SENTENCE_END);
         }
-        let (table, places) = lexicon.table(&numbers, device);
+        let (table, places) = self.table(&numbers, device);
         let words = TensorData::new(places, [lengths.len(), seq_length]);
         let is_full = lengths.iter().all(|length| *length == seq_length);
         CharacterBatch {
@@ -139,6 +138,20 @@ impl Lexicon {
             words: Tensor::<2, Int>::from_data(words, device),
             lengths: (!is_full).then_some(lengths),
         }
+    }
+
+    /// Sentences of words as a batch, each between its two marks.
+    ///
+    /// # Panics
+    /// If there is no sentence.
+    pub fn sentences<W: AsRef<str>>(sentences: &[Vec<W>], device: &Device) -> CharacterBatch {
+        let mut lexicon = Self::default();
+        let numbers = sentences
+            .iter()
+            .map(|words| words.iter().map(|word| lexicon.add(word.as_ref())).collect::<Vec<u32>>());
+        let numbers: Vec<Vec<u32>> = numbers.collect();
+        let numbers: Vec<&[u32]> = numbers.iter().map(Vec::as_slice).collect();
+        lexicon.batch(&numbers, device)
     }
 }
 

@@ -11,12 +11,9 @@ use emberline_core::parameters::ModulePath;
 use emberline_core::{
     BidirectionalLanguageModel, BothWays, Carry, CharacterEncoder, Stream, VocabularyHead, laws,
 };
-use emberline_embeddings::elmo::{
-    Elmo, ElmoConfig, ElmoLanguageModel, ElmoLanguageModelConfig, ScalarMix, load_published,
-};
+use emberline_embeddings::elmo::{Elmo, ElmoConfig, ElmoLanguageModel, ScalarMix, load_published};
 use emberline_text::{Lexicon, WORD_LENGTH};
 
-const VOCAB_SIZE: usize = 7;
 const BATCHES: [[&str; 2]; 2] = [
     ["she sat on the bank of the river", "he put money in the bank"],
     ["naïve readers met it again", "no"],
@@ -160,15 +157,13 @@ fn a_mix_and_its_gradients_are_those_of_torch() {
 }
 
 fn language_model(device: &Device) -> ElmoLanguageModel {
-    let (config, elmo) = stand_in(device);
-    let config = ElmoLanguageModelConfig { elmo: config, vocab_size: VOCAB_SIZE };
+    let (_, elmo) = stand_in(device);
     let head = load_tensors(fixture("elmo/head.safetensors")).unwrap();
     let head: BTreeMap<String, TensorData> = head.into_iter().collect();
     ElmoLanguageModel {
         elmo,
         head: Param::from_data(head["head"].clone(), device),
         bias: Param::from_data(head["bias"].clone(), device),
-        ..config.init(Stream::new(0), device)
     }
 }
 
