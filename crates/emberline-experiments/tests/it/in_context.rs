@@ -110,7 +110,7 @@ fn no_weight_changes_when_a_model_is_asked() {
     let weights = Weights::open_published(&directory, &Gpt2::PUBLISHED_NAMES).unwrap();
     let device = test_device();
     let model = config.init(Stream::new(0), &device);
-    let model = load_weights(model, &weights, Gpt2::stored_name).unwrap();
+    let model = load_weights(model, &weights, &Gpt2::stored_name).unwrap();
     let bits = |model: &Gpt2| {
         let mut bits = Bits(Vec::new());
         model.visit(&mut bits);
