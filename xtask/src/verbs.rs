@@ -74,6 +74,13 @@ pub const VERBS: &[Verb] = &[
         action: Action::Program,
     },
     Verb {
+        name: "vectors",
+        summary: "vectors of words: trained, asked, scored, converted, drawn",
+        usage: "train <corpus> | nearest | analogy | evaluate | convert | plot <vectors> …",
+        example: "cargo xtask vectors train corpus.txt --output vectors.bin",
+        action: Action::Program,
+    },
+    Verb {
         name: "report",
         summary: "one self-contained report.html of one run, or of several compared",
         usage: "<run dir>… [--output FILE]",

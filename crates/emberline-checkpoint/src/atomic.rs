@@ -26,7 +26,11 @@ pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), Chec
     write_atomically_with(path.as_ref(), |file| file.write_all(bytes))
 }
 
-pub(crate) fn write_atomically_with(
+/// The same for what is written in parts.
+///
+/// # Errors
+/// As [`write_atomically`], also if `write` fails.
+pub fn write_atomically_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {

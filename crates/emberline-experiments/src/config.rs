@@ -18,6 +18,7 @@ use crate::tasks::bert_finetuning::{
 use crate::tasks::bert_pretraining::BertPretrainingConfig;
 use crate::tasks::bert_sentences::BertSentencesConfig;
 use crate::tasks::classification::ClassificationConfig;
+use crate::tasks::digits_transfer::DigitsTransferConfig;
 use crate::tasks::gpt::GptConfig;
 use crate::tasks::gpt1_classification::Gpt1ClassificationConfig;
 use crate::tasks::gpt2_finetuning::Gpt2FinetuningConfig;
@@ -131,6 +132,8 @@ kinds! {
     "gpt1_classification" Gpt1Classification(Gpt1ClassificationConfig),
     /// A GPT-2 goes on learning from another text.
     "gpt2_finetuning" Gpt2Finetuning(Gpt2FinetuningConfig),
+    /// A network on digits learns others.
+    "digits_transfer" DigitsTransfer(DigitsTransferConfig),
 }
 
 /// What the config of every kind has.

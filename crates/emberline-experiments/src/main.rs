@@ -6,7 +6,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod activations;
-mod bert_directory;
 mod cli;
 mod config;
 mod continuations;
@@ -19,6 +18,7 @@ mod evaluate;
 mod experiments;
 mod failure;
 mod generate;
+mod in_context;
 mod int8;
 mod interrupt;
 mod list;
@@ -34,6 +34,7 @@ mod run;
 mod run_directory;
 mod tasks;
 mod terminal;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Predict(task) => predict::run(task),
         Verb::Activations(arguments) => activations::run(arguments),
         Verb::Plan(arguments) => plan::run(arguments),
+        Verb::Vectors(verb) => vectors::run(verb),
         Verb::Report(arguments) => report::run(arguments),
         Verb::Data(arguments) => data::run(arguments),
         Verb::Doctor(arguments) => doctor::run(arguments),

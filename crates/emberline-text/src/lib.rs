@@ -3,6 +3,7 @@
 mod bad_lines;
 mod bert_tokenizer;
 mod byte_pairs;
+mod characters;
 mod corpus;
 pub mod datasets;
 mod error;
@@ -27,6 +28,7 @@ pub use bad_lines::BadLines;
 pub use bert_tokenizer::{
     BertRow, BertSpecialTokens, BertTensors, BertTokenizer, Piece, truncated_lengths,
 };
+pub use characters::{Lexicon, N_CHARACTERS, WORD_LENGTH, WordCharacters, word_characters};
 pub use corpus::{Corpus, SplitFractions, Splits};
 pub use error::TextError;
 pub use examples::{Example, UNLABELLED, length_batches, token_batch};
@@ -41,7 +43,7 @@ pub use sequence_tasks::{SequenceTask, SequenceTaskConfig};
 pub use streaming::DecodeStream;
 pub use tagged::{Separator, TaggedSentence, TaggedSentences};
 pub use text_table::TextColumns;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, split_words};
 pub use translation_tokenizer::{TranslationTokenizer, TranslationTokens};
 pub use vocabulary::{TokenCounts, Vocabulary, VocabularyConfig};
 pub use windows::{Window, Windows, covering_windows, packed};

@@ -90,9 +90,10 @@ mod tests {
     use super::*;
 
     fn table(name: &str, text: &str, first_line: FirstLine) -> Result<LabelledTexts, TextError> {
+        let corpus = Corpus::new(name, text)?;
         let [label, text, second] = [1, 2, 3].map(Column::Number);
         let columns = TextColumns { text, second: Some(second), label, first_line };
-        LabelledTexts::parse_table(&Corpus::new(name, text)?, &columns)
+        LabelledTexts::parse_table(&corpus, &columns)
     }
 
     #[test]

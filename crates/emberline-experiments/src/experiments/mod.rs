@@ -9,6 +9,7 @@ pub mod bert_sentences;
 pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
+pub mod digits_transfer;
 pub mod gpt1_classify;
 pub mod gpt2_finetune;
 pub mod gpt3_banded;
@@ -27,8 +28,8 @@ use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
     self, Banded, BertAnswers, BertClassification, BertPretraining, BertSentences, BertTagging,
-    Classification, Gpt, Gpt1Classification, Gpt2Finetuning, LanguageModelling, LongRange,
-    MaskingAblation, MemoryHorizon, SumsToOne, Tagging, Translation,
+    Classification, DigitsTransfer, Gpt, Gpt1Classification, Gpt2Finetuning, LanguageModelling,
+    LongRange, MaskingAblation, MemoryHorizon, SumsToOne, Tagging, Translation,
 };
 use crate::names;
 
@@ -345,6 +346,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 7,
         shows: "which sentences are alike by the mean of their vectors, and what a linear layer finds in it",
         config: || BertSentences(bert_sentences::bert_sentences()),
+    },
+    Experiment {
+        name: "digits-transfer",
+        system: "CNN, 3 layers of 16, 32, 64",
+        data: "digits",
+        minutes: 2,
+        shows: "new digits from few images, by a network that knows others: frozen, fine-tuned, or from scratch",
+        config: || DigitsTransfer(digits_transfer::digits_transfer()),
     },
 ];
 

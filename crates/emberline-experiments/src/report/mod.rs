@@ -11,6 +11,7 @@ use emberline_checkpoint::write_atomically;
 use emberline_training::{Metrics, read_metrics};
 
 use chart::Chart;
+pub use page::escape;
 
 use crate::cli::ReportArguments;
 use crate::failure::Outcome;

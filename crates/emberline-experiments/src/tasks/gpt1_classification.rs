@@ -11,7 +11,9 @@ use emberline_backend::device::DeviceName;
 use emberline_checkpoint::{read_config, write_atomically};
 use emberline_core::Stream;
 use emberline_evaluation::{ConfusionMatrix, predict_groups};
-use emberline_finetuning::{ClassificationAndNextToken, GroupBatches, GroupExample, TaskInputs};
+use emberline_finetuning::{
+    ClassificationAndNextToken, GroupBatches, GroupExample, Plan, TaskInputs,
+};
 use emberline_models::gpt1::{Gpt1, Gpt1Config};
 use emberline_models::gpt1_task::{Gpt1Task, Gpt1TaskConfig, Task};
 use emberline_pretraining::NextToken;
@@ -78,6 +80,9 @@ pub struct FinetunedConfig {
     pub next_token_weight: f64,
     /// The probability that a number that the head reads is dropped in training.
     pub head_dropout: f64,
+    /// What of the model is trained; all of it, where it is not said.
+    #[serde(default)]
+    pub plan: Plan,
 }
 
 /// A model of language.
@@ -199,6 +204,8 @@ fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>> {
         Gpt1Task::stored_name,
         device,
     )?;
+    let plan = &config.model.plan;
+    plan.of(&trainee.model).context("`model.plan` does not fit the model")?;
     let [_, _, test] = parts;
     Ok(Box::new(PreparedGpt1 {
         config,
@@ -336,7 +343,8 @@ impl Prepared for PreparedGpt1 {
             _ => None,
         };
         let Gpt1ClassificationConfig { data, model, pretraining, .. } = &self.config;
-        trainee.as_ref().unwrap_or(&self.trainee).train(
+        trainee.as_ref().unwrap_or(&self.trainee).train_by(
+            &model.plan,
             session,
             &ClassificationAndNextToken { next_token_weight: model.next_token_weight },
             &self.data,

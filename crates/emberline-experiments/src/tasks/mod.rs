@@ -8,6 +8,7 @@ pub mod bert_finetuning;
 pub mod bert_pretraining;
 pub mod bert_sentences;
 pub mod classification;
+pub mod digits_transfer;
 pub mod documents;
 pub mod gpt;
 pub mod gpt1_classification;

@@ -97,6 +97,37 @@ fn long_range_sets_what_is_seen_recalled_and_taken_beside_each_other() {
     }
 }
 
+#[test]
+fn new_digits_are_learned_in_three_ways_and_drawn_with_error_bars() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "digits-transfer");
+    for way in ["scratch", "frozen", "fine_tuned"] {
+        for n_images in [1, 3] {
+            let accuracy = metric(&result, &format!("accuracy_{way}_{n_images}"));
+            assert!((0.0..=1.0).contains(&accuracy), "{way}: {accuracy}");
+        }
+    }
+    let lines = result["figures"][0]["lines"].as_array().unwrap();
+    let names: Vec<&str> = lines.iter().map(|line| line[0].as_str().unwrap()).collect();
+    assert_eq!(names, ["from scratch", "", "", "frozen", "", "", "fine-tuned", "", ""]);
+    assert!(finished.stdout.contains("± fine-tuned"), "{}", finished.stdout);
+    let too_many = folder.tiny_run_of("digits-transfer", "other", &["--set=transfer.n_images=[7]"]);
+    refused(too_many, 1, &["6 images of the digit 0", "9 are asked for"]);
+}
+
+#[test]
+fn a_plan_of_a_config_is_shown_and_one_that_does_not_fit_is_refused_before_pretraining() {
+    let folder = Folder::new();
+    let with = |out: &str, plan: &str| {
+        folder.tiny_run_of("gpt1-classify", out, &["--set", &format!("model.plan.train={plan}")])
+    };
+    let finished = folder.succeed(with("frozen", "{ mode = \"head\" }"));
+    let table = &finished.stderr;
+    assert!(table.contains("blocks.0") && table.contains("together"), "{table}");
+    let pattern = with("other", "{ mode = \"matching\", patterns = [\"layers\"] }");
+    refused(pattern, 1, &["`model.plan`", "\"layers\" matches no parameter", "gpt.blocks.0"]);
+}
+
 /// The tokens seen until each logged update.
 fn tokens_seen(folder: &Folder, run: &str) -> Vec<u64> {
     let lines = folder.read(&format!("{run}/metrics.jsonl"));
@@ -317,6 +348,7 @@ fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() 
         "gpt1-classify",
         "bert-pretrain-tiny",
         "bert-classify",
+        "digits-transfer",
     ] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");

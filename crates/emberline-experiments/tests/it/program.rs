@@ -58,6 +58,15 @@ impl Folder {
             folder.write(&format!("parallel/{part}.de"), de.repeat(6).as_bytes());
             folder.write(&format!("parallel/{part}.en"), en.repeat(6).as_bytes());
         }
+        // A bar at a height of its own for each digit, in six widths.
+        let digits = (0..60).map(|image| {
+            let (digit, width) = (image % 10, 3 + image / 10);
+            let pixel =
+                |place| if place / 8 * 10 / 8 == digit && place % 8 < width { 16 } else { digit };
+            let pixels = (0..64).map(|place| format!("{},", pixel(place)));
+            format!("{}{digit}\n", pixels.collect::<String>())
+        });
+        folder.write("digits.csv", digits.collect::<String>().as_bytes());
         folder
     }
 
@@ -158,7 +167,7 @@ const TINY_BOOKS: [&str; 7] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 18] = [
+const TINY_OTHERS: [(&str, &[&str]); 19] = [
     (
         "poem-gru",
         &[
@@ -321,6 +330,18 @@ const TINY_OTHERS: [(&str, &[&str]); 18] = [
             "data.batch_size=4",
             "model.d_model=8",
             "gaps=[\"the [MASK] sat.\"]",
+        ],
+    ),
+    (
+        "digits-transfer",
+        &[
+            "data.path=digits.csv",
+            "data.batch_size=4",
+            "data.n_test=2",
+            "model.channels=[2, 3]",
+            "transfer.n_images=[1, 3]",
+            "transfer.n_seeds=2",
+            "transfer.steps=6",
         ],
     ),
 ];

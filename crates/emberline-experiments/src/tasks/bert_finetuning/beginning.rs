@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
-use emberline_checkpoint::{
-    OtherHeads, Weights, is_complete, load_weights_but_heads, read_config, verify,
-};
+use emberline::auto::{AutoConfig, encoder_directory};
+use emberline_checkpoint::{OtherHeads, Weights, is_complete, load_weights_but_heads, verify};
 use emberline_core::Stream;
 use emberline_models::bert::{Architecture, Bert, BertConfig, BertForPreTraining};
 use emberline_pretraining::{MaskedTokenAndNextSentence, SentencePairBatches};
@@ -20,7 +19,7 @@ use crate::model_directory::{self, Names};
 use crate::tasks::bert_pretraining::{DataConfig, ModelConfig};
 use crate::tasks::trainee::{Session, Trainee};
 use crate::tasks::{PRETRAINING, Stage, stage_loss};
-use crate::{bert_directory, datasets, terminal};
+use crate::{datasets, terminal};
 
 /// Which model goes on to a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +83,7 @@ impl Beginning {
     ) -> Result<Self> {
         if let Some(path) = path {
             let directory = model_directory::resolve(&datasets::find_folder(path)?)?;
-            return Self::of_directory(&bert_directory::encoder_of(&directory)?);
+            return Self::of_directory(&encoder_directory(&directory)?);
         }
         let PretrainingConfig { data, model, .. } = pretraining;
         let (tokenizer, batches) = data.read(random, device)?;
@@ -101,12 +100,9 @@ impl Beginning {
 
     fn of_directory(directory: &Path) -> Result<Self> {
         let name = directory.display();
-        ensure!(
-            model_directory::is_bert(directory)?,
-            "{name} holds a model of another kind than BERT"
-        );
-        let config: BertConfig = read_config(directory)?;
-        config.validate().with_context(|| format!("the config.json of {name} cannot be used"))?;
+        let AutoConfig::Bert(config) = AutoConfig::read(directory)? else {
+            bail!("{name} holds a model of another kind than BERT");
+        };
         let tokenizer = BertTokenizer::from_directory(directory)?;
         let (n_tokens, vocab_size) = (tokenizer.vocab_size(), config.vocab_size);
         ensure!(
