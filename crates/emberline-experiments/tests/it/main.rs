@@ -19,3 +19,4 @@ mod kinds;
 mod program;
 mod published;
 mod resume;
+mod vectors;
