@@ -17,6 +17,9 @@ const C_BUILDERS: [&str; 7] =
 /// Burn's backends.
 const BACKENDS: [&str; 5] = ["burn-flex", "burn-wgpu", "burn-cuda", "burn-cubecl", "burn-ndarray"];
 
+/// The library that has every other one as a feature.
+const FACADE: &str = "emberline";
+
 type Check = fn() -> Result<()>;
 
 /// Runs every check; fails if one did.
@@ -107,12 +110,18 @@ fn no_c() -> Result<()> {
 fn libraries_without_backend() -> Result<()> {
     for package in packages()?.iter().filter(|package| is_library(package)) {
         let name = text(package, "name");
-        let backends: Vec<String> = dependency_names(&["--package", name, "--edges=normal"])?
-            .into_iter()
-            .filter(|name| BACKENDS.contains(&name.as_str()))
-            .collect();
+        let mut selection = vec!["--package", name];
+        if name == FACADE {
+            // Its default is the CPU, for those who take all of it.
+            selection.extend(["--no-default-features", "--features=complete"]);
+        }
+        let backends: Vec<String> =
+            dependency_names(&[&selection[..], &["--edges=normal"]].concat())?
+                .into_iter()
+                .filter(|name| BACKENDS.contains(&name.as_str()))
+                .collect();
         ensure!(backends.is_empty(), "{name} brings the backends {backends:?}");
-        succeed(cargo_at_root().args(["check", "--package", name]))?;
+        succeed(cargo_at_root().arg("check").args(&selection))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use emberline_backend::attention::{AttentionOptions, Visibility, attention};
-use emberline_backend::{Linear, LinearConfig};
+use emberline_backend::{Dropout, Linear, LinearConfig};
 use emberline_core::Stream;
 
 use crate::cache::KeyValueCache;
@@ -44,8 +44,8 @@ pub struct CausalSelfAttention {
     /// The last tokens that a token sees, itself among them; `None` where it sees all before it.
     #[module(skip)]
     pub band: Option<usize>,
-    /// The probability with which a weight of attention is dropped in training.
-    pub dropout: f64,
+    /// Of the weights of attention.
+    pub dropout: Dropout,
 }
 
 impl CausalSelfAttentionConfig {
@@ -66,7 +66,7 @@ impl CausalSelfAttentionConfig {
             output: of_output.init_normal(output, random.named("output"), device),
             n_heads,
             band,
-            dropout,
+            dropout: Dropout::new(dropout),
         }
     }
 
@@ -141,7 +141,7 @@ impl CausalSelfAttention {
         let [_, _, key_length, _] = key.dims();
         let keys = starts.map(|starts| starts.iter().map(|start| *start..key_length).collect());
         let visibility = Visibility { causal: true, band: self.band, keys };
-        let dropout = random.map(|random| (self.dropout, random));
+        let dropout = self.dropout.draws(random);
         let options = AttentionOptions { scale: None, visibility, dropout };
         let heads = attention(query, key, value, options).swap_dims(1, 2);
         self.output.forward(heads.reshape([batch_size, seq_length, n_heads * d_head]))

@@ -11,7 +11,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use emberline_backend::attention::{AttentionOptions, Visibility, attention};
-use emberline_backend::{Linear, LinearConfig};
+use emberline_backend::{Dropout, Linear, LinearConfig};
 use emberline_core::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,8 @@ pub struct MultiHeadAttention {
     pub output: Linear,
     /// The number of heads.
     pub n_heads: usize,
-    /// The probability with which a weight of attention is dropped in training.
-    pub dropout: f64,
+    /// Of the weights of attention.
+    pub dropout: Dropout,
 }
 
 impl MultiHeadAttentionConfig {
@@ -88,7 +88,7 @@ impl MultiHeadAttentionConfig {
             value: linear(input, 3 * input.d_output, "value"),
             output: linear(output, output.d_output, "output"),
             n_heads: self.n_heads,
-            dropout: self.dropout,
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -111,7 +111,7 @@ impl MultiHeadAttentionConfig {
             value: linear(input, "value"),
             output: linear(output, "output"),
             n_heads: self.n_heads,
-            dropout: self.dropout,
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -261,7 +261,7 @@ impl MultiHeadAttention {
         random: Option<Stream>,
     ) -> Tensor<3> {
         let [batch_size, n_heads, seq_length, d_head] = query.dims();
-        let dropout = random.map(|random| (self.dropout, random));
+        let dropout = self.dropout.draws(random);
         let options = AttentionOptions { scale: None, visibility, dropout };
         let heads = attention(query, key, value, options).swap_dims(1, 2);
         self.output.forward(heads.reshape([batch_size, seq_length, n_heads * d_head]))

@@ -101,8 +101,7 @@ fn connect(filter: &str, tokens: usize, width: usize) {
 }
 
 fn drop_out(filter: &str, tokens: usize, width: usize) {
-    let fused =
-        |x: &Tensor<2>| Dropout { probability: 0.1 }.forward(x.clone(), Some(Stream::new(0)));
+    let fused = |x: &Tensor<2>| Dropout::new(0.1).forward(x.clone(), Some(Stream::new(0)));
     let plain = |x: &Tensor<2>| {
         // What Burn's own layer does, from Burn's generator.
         let kept = Tensor::random(x.dims(), Distribution::Bernoulli(0.9), &x.device().inner());

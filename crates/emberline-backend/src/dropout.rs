@@ -1,27 +1,43 @@
 //! Dropout from a random stream (Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, 2014).
 
-use burn::module::Module;
+use burn::module::{Flag, Module, Param};
 use burn::tensor::{Tensor, TensorData};
 use emberline_core::Stream;
 
 /// Sets each number to zero with a probability and scales the rest, so that means stay.
 ///
-/// Only with a stream: training passes one, everything else passes `None`. There is no training flag.
+/// Only with a stream: training passes one, everything else passes `None`.
 #[derive(Module, Debug)]
 pub struct Dropout {
     /// The probability of zero, in `[0, 1)`.
     pub probability: f64,
+    /// Off where what stands around it is frozen in a model that is trained.
+    pub is_on: Param<Flag>,
 }
 
 impl Dropout {
+    /// With a probability in `[0, 1)`.
+    pub fn new(probability: f64) -> Self {
+        Self { probability, is_on: Param::from_bool(true) }
+    }
+
+    /// The probability and the stream, for operations that drop by themselves; nothing where nothing is dropped.
+    ///
+    /// # Panics
+    /// If the probability is not in `[0, 1)`.
+    pub fn draws(&self, stream: Option<Stream>) -> Option<(f64, Stream)> {
+        let probability = self.probability;
+        assert!((0.0..1.0).contains(&probability), "a dropout probability of {probability}");
+        let stream = stream.filter(|_| probability > 0.0 && self.is_on.is_enabled())?;
+        Some((probability, stream))
+    }
+
     /// Drops by the stream, or returns the input where there is none.
     ///
     /// # Panics
     /// If the probability is not in `[0, 1)`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>, stream: Option<Stream>) -> Tensor<D> {
-        let probability = self.probability;
-        assert!((0.0..1.0).contains(&probability), "a dropout probability of {probability}");
-        let Some(stream) = stream.filter(|_| probability > 0.0) else { return input };
+        let Some((probability, stream)) = self.draws(stream) else { return input };
         #[cfg(feature = "flex")]
         if crate::flex::runs_natively(&input) {
             let operation = native::Drop { probability, stream };
@@ -150,7 +166,7 @@ mod tests {
             // More than one block, and part of a register.
             agree(&[vec![8 * 1024 + 19]], |t| {
                 let stream = Stream::new(5);
-                let native = Dropout { probability }.forward(t[0].clone(), Some(stream));
+                let native = Dropout::new(probability).forward(t[0].clone(), Some(stream));
                 (native, portable(t[0].clone(), probability, stream))
             });
         }
@@ -160,8 +176,8 @@ mod tests {
     fn dropout_drops_its_share_keeps_the_mean_and_is_repeatable() {
         let device = crate::test_device().autodiff();
         let ones = Tensor::<2>::ones([100, 100], &device);
-        let dropped = Dropout { probability: 0.3 }.forward(ones.clone(), Some(Stream::new(1)));
-        let again = Dropout { probability: 0.3 }.forward(ones.clone(), Some(Stream::new(1)));
+        let dropped = Dropout::new(0.3).forward(ones.clone(), Some(Stream::new(1)));
+        let again = Dropout::new(0.3).forward(ones.clone(), Some(Stream::new(1)));
         let values = dropped.into_data().try_into_vec::<f32>().unwrap();
         assert_eq!(values, again.into_data().try_into_vec::<f32>().unwrap());
         let zeros = values.iter().filter(|value| **value == 0.0).count() as f64;
@@ -169,7 +185,13 @@ mod tests {
         assert!((zeros - 3000.0).abs() < 4.0 * sigma, "{zeros} of 10000 dropped");
         assert!(values.iter().all(|value| *value == 0.0 || *value == 1.0 / 0.7));
 
-        let untouched = Dropout { probability: 0.3 }.forward(ones, None);
+        let untouched = Dropout::new(0.3).forward(ones, None);
         assert!(untouched.into_data().iter::<f32>().all(|value| value == 1.0));
+    }
+    #[test]
+    fn what_is_frozen_drops_nothing() {
+        let ones = Tensor::<2>::ones([10, 10], &crate::test_device().autodiff());
+        let dropped = Dropout::new(0.3).freeze().forward(ones, Some(Stream::new(1)));
+        assert!(dropped.into_data().iter::<f32>().all(|value| value == 1.0));
     }
 }

@@ -8,6 +8,7 @@ use emberline_core::{HeadWeights, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::int8::Int8;
+use crate::low_rank::LowRank;
 
 /// The size of a [`Linear`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +23,8 @@ pub struct LinearConfig {
 
 /// `y = x W + b`.
 ///
-/// Weights of int8 are a part of it and adapters will be, which is why models use no other linear layer.
+/// Weights of int8 are a part of it, and it knows the adapters of its weight ([`LowRank`]), which is why models use no other
+/// linear layer.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// W, `[d_input, d_output]`.
@@ -102,9 +104,29 @@ impl Linear {
         let [d_input, _] = self.weight.lazy_shape().dims();
         assert_eq!(input.dims()[D - 1], d_input, "the width of a linear layer's input");
         let bias = self.bias.as_ref().map(|bias| bias.val());
+        let Some(low_rank) = self.weight.reparameterization::<LowRank>() else {
+            return self.affine_of(input, || self.weight.val(), bias, rectifies);
+        };
+        let base = self.affine_of(input.clone(), || self.weight.base(), bias, false);
+        let output = low_rank.adapters.iter().fold(base, |sum, adapter| {
+            let input = adapter.input(input.clone());
+            let low = affine(input, adapter.a.val(), None, false) * adapter.scale; // [..., rank]
+            sum + affine(low, adapter.b.val(), None, false)
+        });
+        if rectifies { relu(output) } else { output }
+    }
+
+    /// With the weights of int8, where there are any, instead of `weight`.
+    fn affine_of<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        weight: impl FnOnce() -> Tensor<2>,
+        bias: Option<Tensor<1>>,
+        rectifies: bool,
+    ) -> Tensor<D> {
         match self.int8.affine(&input, bias.as_ref(), rectifies) {
             Some(output) => output,
-            None => affine(input, self.weight.val(), bias, rectifies),
+            None => affine(input, weight(), bias, rectifies),
         }
     }
 }

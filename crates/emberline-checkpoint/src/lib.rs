@@ -23,6 +23,7 @@ mod mapped;
 mod module;
 mod names;
 mod numpy;
+mod peft;
 mod published;
 mod pytorch;
 mod seal;
@@ -42,6 +43,7 @@ pub use heads::{OtherHeads, load_weights_but_heads};
 pub use module::{load_weights, save_weights};
 pub use names::Stored;
 pub use numpy::load_numpy_parts;
+pub use peft::{PeftConfig, read_adapter, write_adapter};
 pub use published::{PublishedNames, Tied};
 pub use seal::verify;
 pub use sentence_transformers::{

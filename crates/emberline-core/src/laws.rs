@@ -1,10 +1,15 @@
 //! The laws of the traits, as functions that the tests of every implementor call. Each panics with
 //! what it found when the law does not hold.
 
+mod words;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+pub use self::words::{bidirectional, padding_is_hidden_from_words};
 use crate::batch::TokenBatch;
+use crate::layer_groups::LayerGroups;
 use crate::model::{Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental};
+use crate::parameters::parameters;
 use crate::random::Stream;
 use crate::task::TaskModel;
 
@@ -110,6 +115,25 @@ pub fn hidden_states_end_in_the_encoding<M: HiddenStates>(
     let last = states.last().expect("at least the embeddings").clone();
     let difference = largest_difference(last, encoded);
     assert!(difference == 0.0, "the last hidden state differs by {difference} from the encoding");
+}
+
+/// Every parameter is in one group, every group has one, names differ, and no head is below what is none.
+pub fn layer_groups<M: LayerGroups>(model: &M) {
+    let (groups, parameters) = (model.layer_groups(), parameters(model));
+    for parameter in &parameters {
+        let path = &parameter.path;
+        let holders: Vec<&str> =
+            groups.iter().filter(|group| group.holds(path)).map(|group| &group.name[..]).collect();
+        assert_eq!(holders.len(), 1, "{path} is in the groups {holders:?}");
+    }
+    for (index, group) in groups.iter().enumerate() {
+        let is_filled = parameters.iter().any(|parameter| group.holds(&parameter.path));
+        assert!(is_filled, "no parameter is in the group {}", group.name);
+        let is_known = groups[..index].iter().any(|other| other.name == group.name);
+        assert!(!is_known, "two groups are called {}", group.name);
+        let is_below_a_head = groups[..index].iter().any(|other| other.is_head);
+        assert!(group.is_head || !is_below_a_head, "{} is above a head", group.name);
+    }
 }
 
 /// What a model carries is made of its own data again, to the last bit.

@@ -4,9 +4,11 @@
 //! This crate names no backend, no file, no tokenizer and no optimizer.
 
 pub mod batch;
+pub mod characters;
 pub mod correlation;
 pub mod head;
 pub mod laws;
+pub mod layer_groups;
 pub mod loss;
 pub mod mask;
 pub mod model;
@@ -15,12 +17,14 @@ pub mod random;
 pub mod task;
 
 pub use batch::TokenBatch;
+pub use characters::{BothWays, CharacterBatch, WordTable};
 pub use correlation::{pearson, spearman};
 pub use head::HeadWeights;
+pub use layer_groups::{LayerGroup, LayerGroups};
 pub use loss::{Count, Loss, Term};
 pub use model::{
-    Cache, Carry, Causal, EncoderDecoder, HiddenStates, Incremental, LanguageModel, SentencePair,
-    TokenEncoder, VocabularyHead,
+    BidirectionalLanguageModel, Cache, Carry, Causal, CharacterEncoder, EncoderDecoder,
+    HiddenStates, Incremental, LanguageModel, SentencePair, TokenEncoder, VocabularyHead,
 };
 pub use random::Stream;
 pub use task::{EncoderTaskModel, TaskModel};

@@ -5,6 +5,7 @@ use burn::tensor::kind::Basic;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
+use crate::characters::{BothWays, CharacterBatch};
 use crate::head::HeadWeights;
 
 /// Tokens in, a vector per token out.
@@ -34,6 +35,48 @@ pub trait HiddenStates: TokenEncoder {
     /// - tokens of `batch`: `[batch_size, seq_length]`
     /// - output: one more than there are layers, `[batch_size, seq_length, d_model]` each
     fn hidden_states(&self, batch: &TokenBatch) -> Vec<Tensor<3>>;
+}
+
+/// Words as characters in, the vectors of every layer for each word out.
+///
+/// Generic over it: what mixes the layers of a frozen encoder into the vectors of a task. The law is
+/// [`laws::padding_is_hidden_from_words`](crate::laws::padding_is_hidden_from_words).
+pub trait CharacterEncoder {
+    /// The vectors of the words alone, and after every layer that reads them in their place.
+    ///
+    /// # Shapes
+    /// - words of `batch`: `[batch_size, seq_length]`
+    /// - output: one more than there are layers, `[batch_size, seq_length, d_model]` each
+    fn layers(&self, batch: &CharacterBatch) -> Vec<Tensor<3>>;
+
+    /// The width of each layer.
+    fn d_model(&self) -> usize;
+
+    /// The number of character ids.
+    fn n_characters(&self) -> usize;
+}
+
+/// Two language models of opposite directions that share their words and their head.
+///
+/// Generic over it: the objective that trains both. The law is
+/// [`laws::bidirectional`](crate::laws::bidirectional).
+pub trait BidirectionalLanguageModel: VocabularyHead {
+    /// What both keep of the windows before.
+    type Cache: Carry;
+
+    /// The vectors from which each direction scores the next word that it reads, the forward one's first.
+    ///
+    /// # Shapes
+    /// - words of `batch`: `[batch_size, seq_length]` in both directions
+    /// - output: `[batch_size, seq_length, d_model]` each
+    fn encode_both(
+        &self,
+        batch: &BothWays,
+        cache: Option<Self::Cache>,
+    ) -> ([Tensor<3>; 2], Self::Cache);
+
+    /// The number of character ids.
+    fn n_characters(&self) -> usize;
 }
 
 /// Scores over a vocabulary from the vectors of a model.

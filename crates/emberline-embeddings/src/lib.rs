@@ -1,9 +1,10 @@
-//! Vectors of words: word2vec, the files of others, and what the vectors say.
+//! Vectors of words: word2vec, the files of others, and what the vectors say; ELMo, whose vectors depend on the sentence.
 //!
 //! A [`WordVectors`] is a table with a vector for each word, trained by [`word2vec`] or read from a file
 //! ([`read_vectors`]). It answers which words are alike, is scored by the standard tests, and becomes the first layer of a
 //! model.
 
+pub mod elmo;
 mod error;
 mod files;
 mod queries;

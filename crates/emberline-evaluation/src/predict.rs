@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use emberline_core::task::{Group, Row, Token};
 use emberline_core::{TaskModel, TokenBatch};
+use emberline_text::{Example, token_batch};
 
 /// The class with the highest score of each row.
 ///
@@ -57,6 +58,47 @@ pub fn predict_tokens<M: TaskModel<Item = Token>>(
     device: &Device,
 ) -> Vec<Vec<u32>> {
     predict(model, rows, batch_size, device, <[u32]>::len)
+}
+
+/// The scores of each example, `[n_items][n_classes]`: of one item where the model scores rows, of all tokens where it
+/// scores them.
+///
+/// Batches and device are those of [`predict_rows`]; the labels of the examples are not looked at.
+///
+/// # Panics
+/// If an example has no token, or `batch_size` is 0.
+pub fn example_scores<M: TaskModel>(
+    model: &M,
+    examples: &[Example],
+    batch_size: usize,
+    device: &Device,
+) -> Vec<Vec<Vec<f32>>> {
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    order.sort_by_key(|index| examples[*index].tokens.len());
+    let mut scores = vec![Vec::new(); examples.len()];
+    for indices in order.chunks(batch_size) {
+        let batch: Vec<&Example> = indices.iter().map(|index| &examples[*index]).collect();
+        let logits = model.logits(&token_batch(&batch, device));
+        let [n_items, n_classes] = logits.dims();
+        let numbers: Vec<f32> = logits.into_data().iter().collect();
+        let mut items = numbers.chunks(n_classes).map(<[f32]>::to_vec);
+        let is_of_rows = n_items == batch.len();
+        for (index, example) in indices.iter().zip(&batch) {
+            let n_items = if is_of_rows { 1 } else { example.tokens.len() };
+            scores[*index].extend(items.by_ref().take(n_items));
+        }
+    }
+    scores
+}
+
+/// The class with the highest of some scores; of equal ones, the first.
+///
+/// # Panics
+/// If there is none.
+pub fn best_class(scores: &[f32]) -> u32 {
+    let classes = scores.iter().enumerate().rev();
+    let best = classes.max_by(|(_, one), (_, other)| one.total_cmp(other));
+    best.expect("there is at least one class").0 as u32
 }
 
 /// The classes of each row, of which there are `n_items`.
@@ -189,6 +231,26 @@ mod tests {
             let found = predict_groups(&LastDigitOfProduct, &groups, batch_size, &test_device());
             assert_eq!(found, [2, 8, 5]);
         }
+    }
+
+    #[test]
+    fn scores_are_those_of_rows_or_of_tokens_and_the_best_is_what_is_predicted() {
+        let rows: [&[u32]; 4] = [&[1, 2, 3], &[4], &[5, 6], &[2]];
+        let example = |tokens: &&[u32]| Example { tokens: tokens.to_vec(), ..Example::default() };
+        let examples: Vec<Example> = rows.iter().map(example).collect();
+        for batch_size in 1..=5 {
+            let of_tokens = example_scores(&IdPlusLength, &examples, batch_size, &test_device());
+            let best: Vec<Vec<u32>> = of_tokens
+                .iter()
+                .map(|row| row.iter().map(|item| best_class(item)).collect())
+                .collect();
+            assert_eq!(best, predict_tokens(&IdPlusLength, &rows, batch_size, &test_device()));
+            let of_rows = example_scores(&LastDigitOfSum, &examples, batch_size, &test_device());
+            let best: Vec<u32> = of_rows.iter().map(|row| best_class(&row[0])).collect();
+            assert_eq!(best, [6, 4, 1, 2]);
+            assert!(of_rows.iter().all(|row| row.len() == 1));
+        }
+        assert_eq!(best_class(&[1.0, 3.0, 3.0]), 1);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A model small enough to follow on paper, for the tests of this crate.
 
 use burn::tensor::{Tensor, TensorData};
-use emberline_core::{Causal, HeadWeights, TokenBatch, TokenEncoder, VocabularyHead};
+use emberline_core::{
+    Cache, Causal, HeadWeights, Incremental, TokenBatch, TokenEncoder, VocabularyHead,
+};
 
 /// A token is as likely as the odds of a table say that has a row for the token before.
 pub struct Bigrams {
@@ -44,7 +46,29 @@ impl VocabularyHead for Bigrams {
 
 impl Causal for Bigrams {}
 
+/// A token depends on no other but the one that is read.
+#[derive(Clone)]
+pub struct Nothing;
+
+impl Cache for Nothing {
+    fn select_rows(self, _rows: &[usize]) -> Self {
+        self
+    }
+}
+
+impl Incremental for Bigrams {
+    type Cache = Nothing;
+
+    const READS_LEFT_PADDING: bool = true;
+
+    fn encode_from(&self, batch: &TokenBatch, _cache: Option<Nothing>) -> (Tensor<3>, Nothing) {
+        (self.encode(batch), Nothing)
+    }
+}
+
 #[test]
-fn the_test_model_obeys_its_law() {
-    emberline_core::laws::causal(&Bigrams::uniform(4), &emberline_backend::test_device());
+fn the_test_model_obeys_the_laws() {
+    let (model, device) = (Bigrams::uniform(4), emberline_backend::test_device());
+    emberline_core::laws::causal(&model, &device);
+    emberline_core::laws::incremental(&model, &device);
 }

@@ -4,18 +4,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
+use emberline::auto::{AutoConfig, AutoModel, encoder_directory};
 use emberline_checkpoint::save_tensors;
 use emberline_core::{
     HiddenStates, LanguageModel, SentencePair, TaskModel, TokenBatch, VocabularyHead,
 };
-use emberline_models::bert::AnyBert;
-use emberline_text::Tokenizer;
+use emberline_models::bert::{AnyBert, BertConfig};
+use emberline_text::{BertTokenizer, Tokenizer};
 
-use crate::bert_directory;
 use crate::cli::ActivationsArguments;
 use crate::failure::Outcome;
-use crate::model_directory::{self, AnyModel, Model};
-use crate::terminal;
+use crate::{model_directory, terminal};
 
 /// Tensors by their names.
 type Named = Vec<(String, TensorData)>;
@@ -24,29 +23,20 @@ type Named = Vec<(String, TensorData)>;
 /// `logits`, or the names that `transformers` gives to the scores of heads that have several. Of a BERT with a pooler,
 /// `pooled` too.
 pub fn run(arguments: ActivationsArguments) -> Outcome {
-    let directory = model_directory::resolve(&arguments.model)?;
+    let directory = encoder_directory(model_directory::resolve(&arguments.model)?)?;
     let device = arguments.device.open()?;
-    let directory = bert_directory::encoder_of(&directory)?;
-    let tensors = if model_directory::is_bert(&directory)? {
-        let bert = bert_directory::load(&directory, &device)?;
-        let n_positions = Some(bert.config.n_positions);
-        let batch = batch(&arguments, &directory, bert.config.vocab_size, n_positions, &device)?;
-        of_bert(&bert.model, &batch)
-    } else {
-        let Model { model, vocab_size, n_positions } =
-            model_directory::load_model(&directory, &device)?;
-        let batch = batch(&arguments, &directory, vocab_size, n_positions, &device)?;
-        match &model {
-            AnyModel::Gpt1(model) => of_gpt(model, &batch),
-            AnyModel::Gpt2(model) => of_gpt(model, &batch),
-            AnyModel::Gpt3(model) => of_gpt(model, &batch),
-            AnyModel::Recurrent(_) => {
-                return Err(anyhow::anyhow!(
-                    "{} holds a recurrent model, whose states are not numbered",
-                    directory.display()
-                )
-                .into());
-            }
+    let config = model_directory::config(&directory)?;
+    let batch = batch(&arguments, &directory, &config, &device)?;
+    let tensors = match config.load(&directory, &device)? {
+        AutoModel::Gpt1(model) => of_gpt(&model, &batch),
+        AutoModel::Gpt2(model) => of_gpt(&model, &batch),
+        AutoModel::Gpt3(model) => of_gpt(&model, &batch),
+        AutoModel::Bert(model) => of_bert(&model, &batch),
+        AutoModel::Recurrent(_) => {
+            let directory = directory.display();
+            let error =
+                format!("{directory} holds a recurrent model, whose states are not numbered");
+            return Err(anyhow::Error::msg(error).into());
         }
     };
     let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
@@ -59,20 +49,61 @@ pub fn run(arguments: ActivationsArguments) -> Outcome {
 fn batch(
     arguments: &ActivationsArguments,
     directory: &Path,
-    vocab_size: usize,
-    n_positions: Option<usize>,
+    config: &AutoConfig,
     device: &Device,
 ) -> Result<TokenBatch> {
-    let rows = match &arguments.text {
-        Some(text) => vec![Tokenizer::from_directory(directory)?.encode(text)?],
-        None => {
-            let row = |text: &String| parse(text).with_context(|| format!("--tokens {text}"));
-            arguments.tokens.iter().map(row).collect::<Result<_>>()?
+    let (rows, segments) = match (&arguments.text, config) {
+        (Some(text), AutoConfig::Bert(config)) => {
+            let tokenizer = BertTokenizer::from_directory(directory)?;
+            let row = tokenizer.row(text, None, config.n_positions)?;
+            ensure!(
+                row.n_cut == 0,
+                "the text has more tokens than {} positions",
+                config.n_positions
+            );
+            (vec![row.tokens], Vec::new())
         }
+        (Some(text), _) => (vec![Tokenizer::from_directory(directory)?.encode(text)?], Vec::new()),
+        (None, _) => (
+            parse_all("--tokens", &arguments.tokens)?,
+            parse_all("--segments", &arguments.segments)?,
+        ),
     };
-    check(&rows, vocab_size, n_positions)?;
-    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    Ok(TokenBatch::padded(&rows, device))
+    check(&rows, config.vocab_size(), config.n_positions())?;
+    let batch = TokenBatch::padded(&slices(&rows), device);
+    if segments.is_empty() {
+        return Ok(batch);
+    }
+    let AutoConfig::Bert(config) = config else {
+        bail!("--segments are for a BERT, and {} holds none", directory.display());
+    };
+    check_segments(&segments, &rows, config)?;
+    Ok(batch.with_segments(&slices(&segments)))
+}
+
+fn slices(rows: &[Vec<u32>]) -> Vec<&[u32]> {
+    rows.iter().map(Vec::as_slice).collect()
+}
+
+/// The rows of numbers that a flag was given.
+fn parse_all(flag: &str, rows: &[String]) -> Result<Vec<Vec<u32>>> {
+    let row = |text: &String| parse(text).with_context(|| format!("{flag} {text}"));
+    rows.iter().map(row).collect()
+}
+
+/// Whether every token has a segment that the model knows.
+fn check_segments(segments: &[Vec<u32>], rows: &[Vec<u32>], config: &BertConfig) -> Result<()> {
+    let (n, n_rows) = (segments.len(), rows.len());
+    ensure!(n == n_rows, "there are {n_rows} rows of tokens and {n} of segments");
+    for (index, (segments, row)) in segments.iter().zip(rows).enumerate() {
+        let (n, n_tokens) = (segments.len(), row.len());
+        ensure!(n == n_tokens, "row {index} has {n_tokens} tokens and {n} segments");
+        let n_segments = config.n_segments;
+        if let Some(segment) = segments.iter().find(|segment| **segment as usize >= n_segments) {
+            bail!("row {index} has segment {segment}, but the model has only {n_segments}");
+        }
+    }
+    Ok(())
 }
 
 /// Whether a model can read the rows.
@@ -162,6 +193,18 @@ mod tests {
         let unknown = "row 0 has token 5, but the model knows only those below 5";
         assert_eq!(complaint(&[&[4, 5]]), unknown);
         assert_eq!(complaint(&[&[1, 2, 3]]), "row 0 has 3 tokens, and the model 2 positions");
+    }
+
+    #[test]
+    fn segments_that_a_model_cannot_read_are_named() {
+        let complaint = |segments: &[&[u32]]| {
+            let segments: Vec<Vec<u32>> = segments.iter().map(|row| row.to_vec()).collect();
+            let rows = [vec![1, 2], vec![3]];
+            check_segments(&segments, &rows, &BertConfig::default()).unwrap_err().to_string()
+        };
+        assert_eq!(complaint(&[&[0, 1]]), "there are 2 rows of tokens and 1 of segments");
+        assert_eq!(complaint(&[&[0, 1], &[0, 0]]), "row 1 has 1 tokens and 2 segments");
+        assert_eq!(complaint(&[&[0, 2], &[0]]), "row 0 has segment 2, but the model has only 2");
     }
 
     #[test]

@@ -1,9 +1,17 @@
 //! The command line of the program `emberline`.
 
+mod predict;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use emberline_backend::device::DeviceName;
+
+pub use predict::{
+    AggregationName, FeatureExtractionArguments, FillMaskArguments, HeadArguments, LineArguments,
+    PoolingName, PredictTask, PredictTranslationArguments, QuestionAnsweringArguments,
+    TextClassificationArguments, TokenClassificationArguments,
+};
 
 use crate::vectors::VectorsVerb;
 
@@ -44,12 +52,15 @@ pub enum Verb {
     /// How well a model tells what comes next in a text
     #[command(after_help = "Examples:\n  \
         cargo xtask evaluate gpt2 --text wiki.txt --stride 512 --start-token \"<|endoftext|>\"\n  \
-        cargo xtask evaluate gpt2 --last-words lambada.jsonl --json")]
+        cargo xtask evaluate gpt2 --last-words lambada.jsonl --json\n  \
+        cargo xtask evaluate gpt2 --task datasets/bigbench/odd_one_out.json --num-fewshot 3 --output scores")]
     Evaluate(EvaluateArguments),
     /// Ask a trained model about lines of text
     #[command(
         subcommand,
-        after_help = "Example: cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\""
+        after_help = "Examples:\n  \
+            cargo xtask predict translation runs/bible-translate/1 --text \"God is love.\"\n  \
+            cargo xtask predict fill-mask bert-base-uncased --text \"Paris is the [MASK] of France.\""
     )]
     Predict(PredictTask),
     /// What every layer of a model makes of some tokens, as a safetensors file
@@ -233,10 +244,13 @@ pub struct EvaluateArguments {
     /// By how many tokens the next window is further on [default: half the window]
     #[arg(long, value_name = "N", requires = "text")]
     pub stride: Option<usize>,
-    /// A token to read before each text, so that its first one is scored too: <|endoftext|> of GPT-2
-    #[arg(long, value_name = "TOKEN", requires = "text", alias = "start_token")]
+    /// A token to read before each text, so that its first one is scored too: <|endoftext|> of GPT-2. In tasks, what an
+    /// answer to nothing follows
+    #[arg(long, value_name = "TOKEN", conflicts_with = "last_words", alias = "start_token")]
     pub start_token: Option<String>,
-    /// How many windows or passages are read at a time
+    #[command(flatten)]
+    pub asking: AskingArguments,
+    /// How many windows, passages or prompts are read at a time
     #[arg(long, value_name = "N", default_value_t = 8, alias = "batch_size")]
     pub batch_size: usize,
     /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
@@ -257,31 +271,36 @@ pub struct EvaluatedFile {
     /// How often the model writes the last word of a passage, as of LAMBADA: a passage a line, or a .jsonl
     #[arg(long, value_name = "FILE", alias = "last_words")]
     pub last_words: Option<PathBuf>,
+    /// How often it answers a task right that its prompt tells: a .json of BIG-bench, a .jsonl of `context` and
+    /// `completion`, or a .toml of your own; may be repeated
+    #[arg(long = "task", value_name = "FILE", alias = "tasks")]
+    pub tasks: Vec<PathBuf>,
 }
 
-/// What is asked.
-#[derive(Debug, Subcommand)]
-pub enum PredictTask {
-    /// The translation of each line
-    Translation(PredictTranslationArguments),
-}
-
+/// How tasks are asked.
 #[derive(Debug, Args)]
-pub struct PredictTranslationArguments {
-    /// A run directory, a checkpoint or a model directory
-    pub model: PathBuf,
-    /// The lines to translate [default: those of stdin]
-    #[arg(long)]
-    pub text: Option<String>,
-    /// How many hypotheses are followed at a time; 1 takes the most likely token at each step
-    #[arg(long, value_name = "N", default_value_t = 4, alias = "num_beams")]
+pub struct AskingArguments {
+    /// How many examples a prompt has: none is zero-shot
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tasks", alias = "num_fewshot")]
+    pub num_fewshot: usize,
+    /// Draw the examples once for all items, whose prompts then begin alike
+    #[arg(long, requires = "tasks", alias = "same_examples")]
+    pub same_examples: bool,
+    /// The seed of the draw
+    #[arg(long, default_value_t = 1234, requires = "tasks")]
+    pub seed: u64,
+    /// Ask the first N items only
+    #[arg(long, value_name = "N", requires = "tasks")]
+    pub limit: Option<usize>,
+    /// Fail where a prompt is too long, instead of leaving out its furthest examples
+    #[arg(long, requires = "tasks")]
+    pub strict: bool,
+    /// How many hypotheses are followed at a time where an answer is written
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tasks", alias = "num_beams")]
     pub num_beams: usize,
-    /// Where to compute: flex (the CPU), wgpu, vulkan, metal or cuda
-    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Flex)]
-    pub device: DeviceName,
-    /// Print a JSON object a line
-    #[arg(long)]
-    pub json: bool,
+    /// Write results and samples into a folder of DIR, in the layout of lm-evaluation-harness
+    #[arg(long, value_name = "DIR", requires = "tasks", alias = "output_path")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +313,9 @@ pub struct ActivationsArguments {
     /// A text instead, which takes the tokenizer of the directory
     #[arg(long, conflicts_with = "tokens")]
     pub text: Option<String>,
+    /// Which of two texts each token is of, for a BERT: 0 or 1, with commas between them, a row for each of tokens
+    #[arg(long, value_name = "NUMBERS", conflicts_with = "text")]
+    pub segments: Vec<String>,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
@@ -304,7 +326,7 @@ pub struct ActivationsArguments {
 
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// A preset (openai-gpt, gpt2, gpt2-xl, gpt3-175b, …), a config.json, or a directory with one
+    /// A preset (openai-gpt, gpt2, gpt2-xl, gpt3-175b, bert-base-uncased, …), a config.json, or a directory with one
     pub model: String,
     /// The rows of an update
     #[arg(long, value_name = "N", default_value_t = 1, alias = "batch_size")]

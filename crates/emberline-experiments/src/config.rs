@@ -11,66 +11,136 @@ use crate::doctor;
 use crate::names;
 use crate::overrides::{self, from_table};
 use crate::result::{grouped, mebibytes};
-use crate::tasks::Prepared;
-use crate::tasks::banded::{self, BandedConfig};
-use crate::tasks::bert_pretraining::{self, BertPretrainingConfig};
-use crate::tasks::classification::{self, ClassificationConfig};
-use crate::tasks::gpt::{self, GptConfig};
-use crate::tasks::gpt1_classification::{self, Gpt1ClassificationConfig};
-use crate::tasks::gpt2_finetuning::{self, Gpt2FinetuningConfig};
-use crate::tasks::language_modelling::{self, LanguageModellingConfig};
-use crate::tasks::long_range::{self, LongRangeConfig};
-use crate::tasks::memory_horizon::{self, MemoryHorizonConfig};
-use crate::tasks::sums_to_one::{self, SumsToOneConfig};
-use crate::tasks::tagging::{self, TaggingConfig};
-use crate::tasks::translation::{self, TranslationConfig};
+use crate::tasks::banded::BandedConfig;
+use crate::tasks::bert_finetuning::{
+    AskedConfig, BertFinetuningConfig, ClassifiedConfig, TaggedConfig,
+};
+use crate::tasks::bert_pretraining::BertPretrainingConfig;
+use crate::tasks::bert_sentences::BertSentencesConfig;
+use crate::tasks::classification::ClassificationConfig;
+use crate::tasks::digits_transfer::DigitsTransferConfig;
+use crate::tasks::gpt::GptConfig;
+use crate::tasks::gpt1_classification::Gpt1ClassificationConfig;
+use crate::tasks::gpt2_finetuning::Gpt2FinetuningConfig;
+use crate::tasks::language_modelling::LanguageModellingConfig;
+use crate::tasks::long_range::LongRangeConfig;
+use crate::tasks::masking_ablation::MaskingAblationConfig;
+use crate::tasks::memory_horizon::MemoryHorizonConfig;
+use crate::tasks::sums_to_one::SumsToOneConfig;
+use crate::tasks::tagging::TaggingConfig;
+use crate::tasks::translation::TranslationConfig;
+use crate::tasks::{Kind, Prepared};
 
 /// The key that tells the kinds of runs apart.
 const TASK: &str = "task";
-/// Its values.
-const TASKS: [&str; 12] = [
-    "language_modelling",
-    "classification",
-    "tagging",
-    "memory_horizon",
-    "translation",
-    "long_range",
-    "gpt",
-    "bert_pretraining",
-    "sums_to_one",
-    "banded",
-    "gpt1_classification",
-    "gpt2_finetuning",
-];
 
-/// A run of any kind; in files the key `task` tells which.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "task", rename_all = "snake_case")]
-pub enum RunConfig {
+/// Makes [`RunConfig`] of the kinds of runs, each with its value of [`TASK`] and its config, which has the fields
+/// `experiment`, `device` and `training`.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $task:literal $kind:ident($config:ty),)*) => {
+        /// A run of any kind; in files the key `task` tells which.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "task")]
+        pub enum RunConfig {
+            $($(#[$doc])* #[serde(rename = $task)] $kind($config),)*
+        }
+
+        impl RunConfig {
+            /// The values of [`TASK`].
+            const TASKS: &[&str] = &[$($task),*];
+
+            /// By hand: what serde derives for a tagged enum forgets the path to a key that is wrong.
+            fn of_task(task: &str, table: Table) -> Result<Self> {
+                match task {
+                    $($task => from_table(table).map(Self::$kind),)*
+                    _ => {
+                        let hint = names::hint(task, Self::TASKS.iter().copied());
+                        bail!("there is no `{TASK}` `{task}`; {hint}")
+                    }
+                }
+            }
+
+            /// The kind, as files call it.
+            pub fn task(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => $task,)*
+                }
+            }
+
+            /// What all kinds have.
+            fn common(&self) -> Common<'_> {
+                match self {
+                    $(Self::$kind(config) => Common {
+                        experiment: &config.experiment,
+                        device: config.device,
+                        training: &config.training,
+                    },)*
+                }
+            }
+
+            fn kind(&self) -> &dyn Kind {
+                match self {
+                    $(Self::$kind(config) => config,)*
+                }
+            }
+
+            /// Reads the data, opens the device and makes the model; writes nothing.
+            ///
+            /// # Errors
+            /// If the data or the device cannot be used.
+            pub fn prepare(self) -> Result<Box<dyn Prepared>> {
+                match self {
+                    $(Self::$kind(config) => config.prepare(),)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// A text is continued.
-    LanguageModelling(LanguageModellingConfig),
+    "language_modelling" LanguageModelling(LanguageModellingConfig),
     /// A text gets a class.
-    Classification(ClassificationConfig),
+    "classification" Classification(ClassificationConfig),
     /// A word gets a tag.
-    Tagging(TaggingConfig),
+    "tagging" Tagging(TaggingConfig),
     /// Cells against distances.
-    MemoryHorizon(MemoryHorizonConfig),
+    "memory_horizon" MemoryHorizon(MemoryHorizonConfig),
     /// A sequence is read and another one written.
-    Translation(TranslationConfig),
+    "translation" Translation(TranslationConfig),
     /// Token mixers against distances and lengths.
-    LongRange(LongRangeConfig),
+    "long_range" LongRange(LongRangeConfig),
     /// A text is continued by a GPT.
-    Gpt(GptConfig),
+    "gpt" Gpt(GptConfig),
     /// Masked words and next sentences are guessed by a BERT.
-    BertPretraining(BertPretrainingConfig),
+    "bert_pretraining" BertPretraining(BertPretrainingConfig),
+    /// Ways of masking against each other.
+    "masking_ablation" MaskingAblation(MaskingAblationConfig),
+    /// A text gets a class by a BERT that read books before.
+    "bert_classification" BertClassification(BertFinetuningConfig<ClassifiedConfig>),
+    /// A word gets a tag by such a BERT.
+    "bert_tagging" BertTagging(BertFinetuningConfig<TaggedConfig>),
+    /// A question is answered by such a BERT, out of a passage.
+    "bert_answers" BertAnswers(BertFinetuningConfig<AskedConfig>),
+    /// Sentences as vectors of a BERT.
+    "bert_sentences" BertSentences(BertSentencesConfig),
     /// Probabilities of all sequences are summed.
-    SumsToOne(SumsToOneConfig),
+    "sums_to_one" SumsToOne(SumsToOneConfig),
     /// Dense against banded attention.
-    Banded(BandedConfig),
+    "banded" Banded(BandedConfig),
     /// A text gets a class by a GPT-1 that read books before.
-    Gpt1Classification(Gpt1ClassificationConfig),
+    "gpt1_classification" Gpt1Classification(Gpt1ClassificationConfig),
     /// A GPT-2 goes on learning from another text.
-    Gpt2Finetuning(Gpt2FinetuningConfig),
+    "gpt2_finetuning" Gpt2Finetuning(Gpt2FinetuningConfig),
+    /// A network on digits learns others.
+    "digits_transfer" DigitsTransfer(DigitsTransferConfig),
+}
+
+/// What the config of every kind has.
+struct Common<'a> {
+    experiment: &'a str,
+    device: DeviceName,
+    training: &'a TrainingConfig,
 }
 
 impl RunConfig {
@@ -92,115 +162,34 @@ impl RunConfig {
         Self::from_table(table)
     }
 
-    /// By hand: what serde derives for a tagged enum forgets the path to a key that is wrong.
     fn from_table(mut table: Table) -> Result<Self> {
         let task = table.remove(TASK).with_context(|| {
-            format!("the key `{TASK}` is missing: it is one of {}", TASKS.join(", "))
+            format!("the key `{TASK}` is missing: it is one of {}", Self::TASKS.join(", "))
         })?;
         match task.as_str() {
-            Some("language_modelling") => from_table(table).map(Self::LanguageModelling),
-            Some("classification") => from_table(table).map(Self::Classification),
-            Some("tagging") => from_table(table).map(Self::Tagging),
-            Some("memory_horizon") => from_table(table).map(Self::MemoryHorizon),
-            Some("translation") => from_table(table).map(Self::Translation),
-            Some("long_range") => from_table(table).map(Self::LongRange),
-            Some("gpt") => from_table(table).map(Self::Gpt),
-            Some("bert_pretraining") => from_table(table).map(Self::BertPretraining),
-            Some("sums_to_one") => from_table(table).map(Self::SumsToOne),
-            Some("banded") => from_table(table).map(Self::Banded),
-            Some("gpt1_classification") => from_table(table).map(Self::Gpt1Classification),
-            Some("gpt2_finetuning") => from_table(table).map(Self::Gpt2Finetuning),
-            Some(name) => bail!("there is no `{TASK}` `{name}`; {}", names::hint(name, TASKS)),
+            Some(task) => Self::of_task(task, table),
             None => bail!("`{TASK}`: expected a string, found {}", Value::type_str(&task)),
-        }
-    }
-
-    /// The kind, as files call it.
-    pub fn task(&self) -> &'static str {
-        match self {
-            Self::LanguageModelling(_) => TASKS[0],
-            Self::Classification(_) => TASKS[1],
-            Self::Tagging(_) => TASKS[2],
-            Self::MemoryHorizon(_) => TASKS[3],
-            Self::Translation(_) => TASKS[4],
-            Self::LongRange(_) => TASKS[5],
-            Self::Gpt(_) => TASKS[6],
-            Self::BertPretraining(_) => TASKS[7],
-            Self::SumsToOne(_) => TASKS[8],
-            Self::Banded(_) => TASKS[9],
-            Self::Gpt1Classification(_) => TASKS[10],
-            Self::Gpt2Finetuning(_) => TASKS[11],
         }
     }
 
     /// The name of the experiment.
     pub fn experiment(&self) -> &str {
-        match self {
-            Self::LanguageModelling(LanguageModellingConfig { experiment, .. })
-            | Self::Classification(ClassificationConfig { experiment, .. })
-            | Self::Tagging(TaggingConfig { experiment, .. })
-            | Self::MemoryHorizon(MemoryHorizonConfig { experiment, .. })
-            | Self::Translation(TranslationConfig { experiment, .. })
-            | Self::LongRange(LongRangeConfig { experiment, .. })
-            | Self::Gpt(GptConfig { experiment, .. })
-            | Self::BertPretraining(BertPretrainingConfig { experiment, .. })
-            | Self::SumsToOne(SumsToOneConfig { experiment, .. })
-            | Self::Banded(BandedConfig { experiment, .. })
-            | Self::Gpt1Classification(Gpt1ClassificationConfig { experiment, .. })
-            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { experiment, .. }) => experiment,
-        }
+        self.common().experiment
     }
 
     /// Where to compute.
     pub fn device(&self) -> DeviceName {
-        match self {
-            Self::LanguageModelling(LanguageModellingConfig { device, .. })
-            | Self::Classification(ClassificationConfig { device, .. })
-            | Self::Tagging(TaggingConfig { device, .. })
-            | Self::MemoryHorizon(MemoryHorizonConfig { device, .. })
-            | Self::Translation(TranslationConfig { device, .. })
-            | Self::LongRange(LongRangeConfig { device, .. })
-            | Self::Gpt(GptConfig { device, .. })
-            | Self::BertPretraining(BertPretrainingConfig { device, .. })
-            | Self::SumsToOne(SumsToOneConfig { device, .. })
-            | Self::Banded(BandedConfig { device, .. })
-            | Self::Gpt1Classification(Gpt1ClassificationConfig { device, .. })
-            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { device, .. }) => *device,
-        }
+        self.common().device
     }
 
     /// How it learns; its seed is that of the whole run.
     pub fn training(&self) -> &TrainingConfig {
-        match self {
-            Self::LanguageModelling(LanguageModellingConfig { training, .. })
-            | Self::Classification(ClassificationConfig { training, .. })
-            | Self::Tagging(TaggingConfig { training, .. })
-            | Self::MemoryHorizon(MemoryHorizonConfig { training, .. })
-            | Self::Translation(TranslationConfig { training, .. })
-            | Self::LongRange(LongRangeConfig { training, .. })
-            | Self::Gpt(GptConfig { training, .. })
-            | Self::BertPretraining(BertPretrainingConfig { training, .. })
-            | Self::SumsToOne(SumsToOneConfig { training, .. })
-            | Self::Banded(BandedConfig { training, .. })
-            | Self::Gpt1Classification(Gpt1ClassificationConfig { training, .. })
-            | Self::Gpt2Finetuning(Gpt2FinetuningConfig { training, .. }) => training,
-        }
+        self.common().training
     }
 
     /// The checksum of the data, where it comes from files and they are read.
     pub fn data_sha256(&self) -> Option<&str> {
-        match self {
-            Self::LanguageModelling(config) => config.data.sha256.as_deref(),
-            Self::Classification(config) => config.data.sha256.as_deref(),
-            Self::Tagging(config) => config.data.sha256.as_deref(),
-            Self::MemoryHorizon(_) | Self::LongRange(_) | Self::SumsToOne(_) => None,
-            Self::Translation(config) => config.data.sha256(),
-            Self::Gpt(config) => config.data.sha256.as_deref(),
-            Self::BertPretraining(config) => config.data.sha256.as_deref(),
-            Self::Banded(config) => config.data.sha256.as_deref(),
-            Self::Gpt1Classification(config) => config.data.sha256.as_deref(),
-            Self::Gpt2Finetuning(config) => config.data.sha256.as_deref(),
-        }
+        self.kind().data_sha256()
     }
 
     /// Leaves out lines of the data that cannot be used, instead of ending at the first.
@@ -219,41 +208,7 @@ impl RunConfig {
     /// is not looked at.
     pub fn validate(&self) -> Result<()> {
         self.training().validate().context("`training` cannot be used")?;
-        match self {
-            Self::LanguageModelling(config) => config.validate(),
-            Self::Classification(config) => config.validate(),
-            Self::Tagging(config) => config.validate(),
-            Self::MemoryHorizon(config) => config.validate(),
-            Self::Translation(config) => config.validate(),
-            Self::LongRange(config) => config.validate(),
-            Self::Gpt(config) => config.validate(),
-            Self::BertPretraining(config) => config.validate(),
-            Self::SumsToOne(config) => config.validate(),
-            Self::Banded(config) => config.validate(),
-            Self::Gpt1Classification(config) => config.validate(),
-            Self::Gpt2Finetuning(config) => config.validate(),
-        }
-    }
-
-    /// Reads the data, opens the device and makes the model; writes nothing.
-    ///
-    /// # Errors
-    /// If the data or the device cannot be used.
-    pub fn prepare(self) -> Result<Box<dyn Prepared>> {
-        match self {
-            Self::LanguageModelling(config) => language_modelling::prepare(config),
-            Self::Classification(config) => classification::prepare(config),
-            Self::Tagging(config) => tagging::prepare(config),
-            Self::MemoryHorizon(config) => memory_horizon::prepare(config),
-            Self::Translation(config) => translation::prepare(config),
-            Self::LongRange(config) => long_range::prepare(config),
-            Self::Gpt(config) => gpt::prepare(config),
-            Self::BertPretraining(config) => bert_pretraining::prepare(config),
-            Self::SumsToOne(config) => sums_to_one::prepare(config),
-            Self::Banded(config) => banded::prepare(config),
-            Self::Gpt1Classification(config) => gpt1_classification::prepare(config),
-            Self::Gpt2Finetuning(config) => gpt2_finetuning::prepare(config),
-        }
+        self.kind().validate()
     }
 }
 

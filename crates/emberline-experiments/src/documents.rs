@@ -48,6 +48,11 @@ impl Documents {
         Ok(Self { places: places(&corpus, texts.len()), texts })
     }
 
+    /// One text that has no file; `name` is what errors call it.
+    pub fn of_text(text: &str, name: &str) -> Self {
+        Self { texts: vec![text.to_string()], places: vec![name.to_string()] }
+    }
+
     fn of_objects(corpus: &Corpus) -> Result<Self> {
         let lines: Vec<&str> = corpus.text().lines().collect();
         let places = places(corpus, lines.len());
@@ -63,6 +68,11 @@ impl Documents {
     /// The texts.
     pub fn texts(&self) -> Vec<&str> {
         self.texts.iter().map(String::as_str).collect()
+    }
+
+    /// Where a text stands.
+    pub fn place(&self, text: usize) -> &str {
+        &self.places[text]
     }
 
     /// Whether every text can be read; the error names the place of the first that cannot.

@@ -11,7 +11,7 @@ use crate::doctor::peak_memory;
 use crate::failure::Outcome;
 use crate::result::{duration, grouped, mebibytes};
 use crate::tasks::trainee::Session;
-use crate::tasks::{Prepared, Pretraining};
+use crate::tasks::{Prepared, Stage};
 use crate::terminal;
 
 /// Updates that are not timed: the first ones fill caches and compile kernels.
@@ -56,10 +56,10 @@ fn estimate(prepared: &dyn Prepared) -> Result<Estimate> {
     let training = config.training();
     let Timing { update_s, evaluation_s, checkpoint_s, total_s } =
         measure(training, &|session| prepared.train(session))?;
-    let before_s = match prepared.pretraining() {
-        Some(Pretraining { training, train }) => measure(training, &*train)?.total_s,
-        None => 0.0,
-    };
+    let mut before_s = 0.0;
+    for Stage { training, train, .. } in prepared.stages() {
+        before_s += measure(training, &*train)?.total_s;
+    }
     Ok(Estimate {
         experiment: config.experiment().to_string(),
         steps: training.steps,

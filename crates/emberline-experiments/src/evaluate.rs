@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::EvaluateArguments;
 use crate::documents::Documents;
 use crate::failure::{Failure, Outcome};
+use crate::in_context;
 use crate::model_directory::{self, Loaded, with_model};
 use crate::result::grouped;
 use crate::terminal;
@@ -24,18 +25,19 @@ pub fn run(arguments: EvaluateArguments) -> Outcome {
     }
     let directory = model_directory::resolve(&arguments.model)?;
     let loaded = model_directory::load(&directory, &arguments.device.open()?)?;
+    let start_token = start_token(&loaded, arguments.start_token.as_deref())?;
     let report = match (&arguments.file.text, &arguments.file.last_words) {
-        (Some(file), _) => perplexity(&loaded, file, &arguments)?,
+        (Some(file), _) => perplexity(&loaded, file, start_token, &arguments)?,
         (_, Some(file)) => last_word_accuracy(&loaded, file, arguments.batch_size)?,
-        _ => return Err(Failure::usage("expected --text FILE or --last-words FILE")),
+        _ => in_context::run(&loaded, &directory, start_token, &arguments)?,
     };
     Ok(terminal::result(report.printed(&directory, arguments.json))?)
 }
 
 /// What was found, for people and for machines.
-struct Report {
-    rows: Vec<(&'static str, String)>,
-    json: Value,
+pub struct Report {
+    pub rows: Vec<(String, String)>,
+    pub json: Value,
 }
 
 impl Report {
@@ -45,24 +47,28 @@ impl Report {
             self.json["model"] = json!(model);
             return format!("{}\n", self.json);
         }
-        let line = |(name, value): &(&str, String)| format!("{name:<12} {value}\n");
-        line(&("model", model)) + &self.rows.iter().map(line).collect::<String>()
+        let line = |(name, value): &(String, String)| format!("{name:<12} {value}\n");
+        line(&("model".into(), model)) + &self.rows.iter().map(line).collect::<String>()
     }
+}
+
+/// The token that is asked for by its name.
+fn start_token(loaded: &Loaded, name: Option<&str>) -> Result<Option<u32>> {
+    let id = |name: &str| {
+        let id = loaded.tokenizer.id(name);
+        id.with_context(|| format!("--start-token {name:?} is no token of the model's vocabulary"))
+    };
+    name.map(id).transpose()
 }
 
 /// The perplexity of a text, by overlapping windows.
 fn perplexity(
     loaded: &Loaded,
     file: &Path,
+    start_token: Option<u32>,
     arguments: &EvaluateArguments,
 ) -> Result<Report, Failure> {
     let window = window(loaded.n_positions, arguments.window, arguments.stride)?;
-    let start_token = match &arguments.start_token {
-        Some(token) => Some(loaded.tokenizer.id(token).with_context(|| {
-            format!("--start-token {token:?} is no token of the model's vocabulary")
-        })?),
-        None => None,
-    };
     let documents = Documents::whole(file)?;
     let Loaded { model, tokenizer, device, .. } = loaded;
     documents.check(|text| {
@@ -88,7 +94,7 @@ fn perplexity(
         None => "the first token follows nothing, and is not scored".to_string(),
     };
     Ok(Report {
-        rows: vec![
+        rows: [
             ("text", file.display().to_string()),
             ("token", of(found.token_perplexity(), n_tokens, "tokens")),
             ("word", of(found.word_perplexity(), n_words, "words")),
@@ -96,7 +102,9 @@ fn perplexity(
             ("bits", format!("{:.4} a byte", found.bits_per_byte())),
             ("window", format!("{max_positions} tokens, the next one {stride} further")),
             ("start", start),
-        ],
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .to_vec(),
         json: json!({
             "measure": "perplexity",
             "file": file.display().to_string(),
@@ -159,11 +167,13 @@ fn last_word_accuracy(loaded: &Loaded, file: &Path, batch_size: usize) -> Result
     let (accuracy, perplexity) = (found.accuracy(), found.word_perplexity());
     let LastWords { n_right, n_texts, log_likelihood } = found;
     Ok(Report {
-        rows: vec![
+        rows: [
             ("passages", format!("{}, of {}", grouped(n_texts as u64), file.display())),
             ("accuracy", format!("{accuracy:.4}, {} are right", grouped(n_right as u64))),
             ("perplexity", format!("{perplexity:.4} a last word")),
-        ],
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .to_vec(),
         json: json!({
             "measure": "last words",
             "file": file.display().to_string(),

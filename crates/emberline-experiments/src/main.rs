@@ -6,7 +6,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod activations;
-mod bert_directory;
 mod cli;
 mod config;
 mod continuations;
@@ -19,6 +18,7 @@ mod evaluate;
 mod experiments;
 mod failure;
 mod generate;
+mod in_context;
 mod int8;
 mod interrupt;
 mod list;

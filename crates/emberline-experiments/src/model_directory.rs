@@ -5,23 +5,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
+use emberline::auto::{AutoConfig, AutoModel};
 use emberline_checkpoint::{
-    CheckpointError, Stored, Weights, is_complete, load_weights, read_config, save_weights, verify,
-    write_atomically, write_config,
+    CheckpointError, Stored, Weights, is_complete, load_weights, save_weights, write_atomically,
+    write_config,
 };
-use emberline_core::Stream;
-use emberline_models::gpt1::{Gpt1, Gpt1Config};
-use emberline_models::gpt2::{Gpt2, Gpt2Config};
-use emberline_models::gpt3::{Gpt3, Gpt3Config};
-use emberline_models::rnn_language_model::{RnnLanguageModel, RnnLanguageModelConfig};
+use emberline_models::gpt1::Gpt1;
+use emberline_models::gpt2::Gpt2;
+use emberline_models::gpt3::Gpt3;
+use emberline_models::rnn_language_model::RnnLanguageModel;
 use emberline_text::{Gpt1Text, TextError, Tokenizer};
 use emberline_training::{best_checkpoint, latest_checkpoint};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::check_memory;
 use crate::names;
 use crate::run_directory::CONFIG_FILE;
-use crate::tasks::language_modelling::check_model;
 
 /// The directory within a run of the mean of its last checkpoints.
 pub const AVERAGED: &str = "averaged";
@@ -81,18 +80,13 @@ pub fn load_weights_into<M: Module>(
     load_weights(model, &Weights::open(directory.join(WEIGHTS))?, names)
 }
 
-/// Writes the config of a language model and its tokenizer into a directory that is there.
+/// Writes the config of a model and its tokenizer into a directory that is there.
 pub fn write_others(
-    config: &RnnLanguageModelConfig,
+    config: &impl Serialize,
     tokenizer: &Tokenizer,
     directory: &Path,
 ) -> Result<(), CheckpointError> {
     write_config(directory, config)?;
-    write_tokenizer(tokenizer, directory)
-}
-
-/// Writes a tokenizer into a directory that is there.
-pub fn write_tokenizer(tokenizer: &Tokenizer, directory: &Path) -> Result<(), CheckpointError> {
     write_atomically(directory.join(TOKENIZER), &tokenizer.to_json())
 }
 
@@ -167,20 +161,24 @@ pub struct Model {
     pub n_positions: Option<usize>,
 }
 
-/// What tells the kinds of models apart.
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(default)]
-    model_type: Option<String>,
-}
-
-/// Whether a directory holds a BERT, which is no language model.
+/// The config of the model of a directory, which this machine can hold.
 ///
 /// # Errors
-/// If there is no config.json, or none that can be read.
-pub fn is_bert(directory: &Path) -> Result<bool> {
-    let Kind { model_type } = read_config(directory)?;
-    Ok(model_type.as_deref() == Some("bert"))
+/// If there is no config.json, or it is of no model of ours or of one that is too large.
+pub fn config(directory: &Path) -> Result<AutoConfig> {
+    let unusable = || format!("the config.json of {} cannot be used", directory.display());
+    match AutoConfig::read(directory) {
+        Err(emberline::Error::UnknownModelType { directory, model_type }) => bail!(
+            "the config.json of {} is of `{model_type}`, which is no language model; {}",
+            directory.display(),
+            names::hint(&model_type, AutoConfig::MODEL_TYPES)
+        ),
+        config => {
+            let config = config?;
+            check_memory(config.parameter_count(), 1).with_context(unusable)?;
+            Ok(config)
+        }
+    }
 }
 
 /// Reads the model of a directory without its tokenizer, strictly.
@@ -188,67 +186,22 @@ pub fn is_bert(directory: &Path) -> Result<bool> {
 /// # Errors
 /// As [`load`].
 pub fn load_model(directory: &Path, device: &Device) -> Result<Model> {
-    // A plain model directory has no checksums.
-    if is_complete(directory) {
-        verify(directory)?;
-    }
-    let unusable = || format!("the config.json of {} cannot be used", directory.display());
-    let fits = |parameters: u64| check_memory(parameters, 1).with_context(unusable);
-    let Kind { model_type } = read_config(directory)?;
-    // Whatever the weights of a model are at first, they are replaced, all of them or none.
-    let random = Stream::new(0);
-    let published = |names| Weights::open_published(directory, names);
-    match model_type.as_deref() {
-        Some("rnn_language_model") => {
-            let config: RnnLanguageModelConfig = read_config(directory)?;
-            check_model(&config).with_context(unusable)?;
-            fits(config.parameter_count())?;
-            let model = config.init(random, device);
-            let model = load_weights_into(model, &RnnLanguageModel::stored_name, directory)?;
-            let (model, vocab_size) = (AnyModel::Recurrent(model), config.vocab_size);
-            Ok(Model { model, vocab_size, n_positions: None })
-        }
-        Some("openai-gpt") => {
-            let config: Gpt1Config = read_config(directory)?;
-            config.validate().with_context(unusable)?;
-            fits(config.parameter_count())?;
-            let weights = published(&Gpt1::PUBLISHED_NAMES)?;
-            let model = load_weights(config.init(random, device), &weights, &Gpt1::stored_name)?;
-            let Gpt1Config { vocab_size, n_positions, .. } = config;
-            Ok(Model { model: AnyModel::Gpt1(model), vocab_size, n_positions: Some(n_positions) })
-        }
-        Some("gpt2") => {
-            let config: Gpt2Config = read_config(directory)?;
-            config.validate().with_context(unusable)?;
-            fits(config.parameter_count())?;
-            let weights = published(&Gpt2::PUBLISHED_NAMES)?;
-            let model = load_weights(config.init(random, device), &weights, &Gpt2::stored_name)?;
-            let Gpt2Config { vocab_size, n_positions, .. } = config;
-            Ok(Model { model: AnyModel::Gpt2(model), vocab_size, n_positions: Some(n_positions) })
-        }
-        Some("gpt3") => {
-            let config: Gpt3Config = read_config(directory)?;
-            config.validate().with_context(unusable)?;
-            fits(config.parameter_count())?;
-            let model = config.init(random, device);
-            let model = load_weights_into(model, &Gpt3::stored_name, directory)?;
-            let Gpt3Config { vocab_size, n_positions, .. } = config;
-            Ok(Model { model: AnyModel::Gpt3(model), vocab_size, n_positions: Some(n_positions) })
-        }
-        Some("bert") => bail!(
+    let config = config(directory)?;
+    if let AutoConfig::Bert(_) = config {
+        bail!(
             "{} holds a BERT, which writes no text: it sees what stands on both sides of a word",
             directory.display()
-        ),
-        Some(other) => {
-            let known = ["rnn_language_model", "openai-gpt", "gpt2", "gpt3"];
-            let hint = names::hint(other, known);
-            bail!(
-                "the config.json of {} is of `{other}`, which is no language model; {hint}",
-                directory.display()
-            )
-        }
-        None => bail!("the config.json of {} names no `model_type`", directory.display()),
+        );
     }
+    let model = match config.load(directory, device)? {
+        AutoModel::Recurrent(model) => AnyModel::Recurrent(model),
+        AutoModel::Gpt1(model) => AnyModel::Gpt1(model),
+        AutoModel::Gpt2(model) => AnyModel::Gpt2(model),
+        AutoModel::Gpt3(model) => AnyModel::Gpt3(model),
+        AutoModel::Bert(_) => unreachable!("a model is of the kind of its config"),
+    };
+    let (vocab_size, n_positions) = (config.vocab_size(), config.n_positions());
+    Ok(Model { model, vocab_size, n_positions })
 }
 
 /// The model directory that a path means: itself, or of a run the mean of its checkpoints, or the best, or the latest.

@@ -76,7 +76,8 @@ pub struct Figure {
     pub x_label: String,
     /// The vertical axis.
     pub scale: Scale,
-    /// The lines: a name, and points from left to right.
+    /// The lines: a name, and points from left to right. One without a name belongs to the one before it, thinner and in
+    /// its colour, as an error bar does.
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
@@ -114,7 +115,12 @@ impl Figure {
         Table {
             title: format!("{} against {}", self.title, self.x_label),
             columns: places.into_iter().map(|(x, _)| x.to_string()).collect(),
-            rows: self.lines.iter().map(|(name, line)| (name.clone(), values(line))).collect(),
+            rows: self
+                .lines
+                .iter()
+                .filter(|(name, _)| !name.is_empty())
+                .map(|(name, line)| (name.clone(), values(line)))
+                .collect(),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use emberline_training::{
-    Metrics, Observer, Outcome as TrainingOutcome, Trained, TrainingMetrics, read_metrics,
+    Metrics, Observer, Outcome as TrainingOutcome, Trained, TrainingConfig, TrainingMetrics,
+    read_metrics,
 };
 
 use crate::cli::RunArguments;
@@ -15,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::result::{RunResult, grouped, median};
 use crate::run_directory::{self, RESULT_FILE, RunDirectory, SAMPLES_FILE};
 use crate::tasks::trainee::Session;
-use crate::tasks::{Findings, PRETRAINING, Prepared, Pretraining};
+use crate::tasks::{Findings, Prepared, Stage};
 use crate::{dry_run, experiments, interrupt, progress, report, terminal};
 
 /// Trains, samples and reports.
@@ -92,14 +93,20 @@ fn train(arguments: &RunArguments, directory: &RunDirectory, prepared: &dyn Prep
         config.device()
     ));
     let interrupt = interrupt::listen()?;
-    if let Some(Pretraining { training, train }) = prepared.pretraining() {
-        terminal::note(format_args!("pretraining, {} updates", grouped(training.steps)));
+    let note = |name: &str, training: &TrainingConfig| {
+        terminal::note(format_args!("{name}, {} updates", grouped(training.steps)));
+    };
+    let stages = prepared.stages();
+    for Stage { folder, training, train } in &stages {
+        note(folder, training);
         let mut observer = observer(arguments, interrupt);
-        let directory = &path.join(PRETRAINING);
+        let directory = &path.join(folder);
         let observer = observer.as_mut();
         let trained = train(Session { directory, training, observer, interrupt })?;
         ensure_finished(&trained, path)?;
-        terminal::note(format_args!("training, {} updates", grouped(config.training().steps)));
+    }
+    if !stages.is_empty() {
+        note("training", config.training());
     }
     let mut observer = observer(arguments, interrupt);
     let training = config.training();

@@ -3,13 +3,14 @@
 //! A start and an end are looked for among the tokens of the text alone. `transformers` looks in the padding too, where
 //! there is nothing to find.
 
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use emberline_backend::cross_entropy;
 use emberline_core::task::{Row, Token};
 use emberline_core::{Count, Loss, Stream, TaskModel, Term, TokenBatch};
+use emberline_text::{Example, token_batch};
 use emberline_training::Objective;
 
-use crate::batches::LabelledBatch;
+use crate::batches::{Batches, ExampleBatch, LabelledBatch};
 
 /// Every row has an answer in it, of which a model with two scores a token marks the start and the end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +65,30 @@ impl<M: TaskModel<Item = Token>> Objective<M> for Answers {
         batch.tokens.n_tokens() as u64
     }
 }
+
+impl ExampleBatch for AnswerBatch {
+    type Example = Example;
+
+    /// # Panics
+    /// If the labels of an example are not the first and the last token of an answer.
+    fn new(examples: &[&Example], device: &Device) -> Self {
+        let answer = |example: &&Example| match example.labels[..] {
+            [first, last] => [first as usize, last as usize],
+            _ => panic!("an answer has a first and a last token, not {:?}", example.labels),
+        };
+        Self {
+            tokens: token_batch(examples, device),
+            answers: examples.iter().map(answer).collect(),
+        }
+    }
+
+    fn length(example: &Example) -> usize {
+        example.tokens.len()
+    }
+}
+
+/// Rows with answers in them, to train and to validate on.
+pub type AnswerBatches = Batches<AnswerBatch>;
 
 impl AnswerBatch {
     /// The cross-entropy of the start or of the end, with a score for each valid token.
@@ -204,10 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn the_labels_of_an_example_are_the_first_and_the_last_token_of_its_answer() {
+        let example = |tokens: &[u32], labels: [u32; 2]| Example {
+            tokens: tokens.into(),
+            segments: vec![0; tokens.len()],
+            labels: labels.into(),
+        };
+        let examples = [example(&[1, 2, 3], [1, 2]), example(&[4], [0, 0])];
+        let batch = AnswerBatch::new(&examples.iter().collect::<Vec<_>>(), &test_device());
+        assert_eq!(batch.answers, [[1, 2], [0, 0]]);
+        assert_eq!(batch.tokens.lengths, Some(vec![3, 1]));
+        assert!(batch.tokens.segments.is_some());
+    }
+
+    #[test]
     fn a_choice_is_a_softmax_over_the_rows_of_a_question() {
         let tokens = TokenBatch::from_rows(&[&[0], &[1], &[1], &[0]], &test_device());
         let labels = Tensor::from_data(TensorData::from([1i32, 1]), &test_device());
-        let batch = LabelledBatch { tokens, labels };
+        let batch = LabelledBatch { tokens, labels, labelled: None };
         let choice = Choice { n_choices: 2 };
         let (loss, ()) = choice.loss(&ByFirst, &batch, None, None);
         let (right, wrong) = ((1.0 + (-1f64).exp()).ln(), (1.0 + 1f64.exp()).ln());
@@ -222,7 +261,7 @@ mod tests {
     fn rows_that_make_no_whole_questions_are_refused() {
         let tokens = TokenBatch::from_rows(&[&[0], &[1], &[1]], &test_device());
         let labels = Tensor::from_data(TensorData::from([1i32]), &test_device());
-        let _ =
-            Choice { n_choices: 2 }.loss(&ByFirst, &LabelledBatch { tokens, labels }, None, None);
+        let batch = LabelledBatch { tokens, labels, labelled: None };
+        let _ = Choice { n_choices: 2 }.loss(&ByFirst, &batch, None, None);
     }
 }

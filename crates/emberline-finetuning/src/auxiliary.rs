@@ -72,6 +72,7 @@ mod tests {
     use emberline_core::{HeadWeights, TaskModel, TokenEncoder, VocabularyHead};
 
     use super::*;
+    use crate::batches::ExampleBatch;
     use crate::groups::GroupExample;
 
     const VOCAB_SIZE: usize = 6;

@@ -1,84 +1,116 @@
-//! Labelled examples as padded batches.
+//! Examples as padded batches.
 
 use burn::tensor::{Device, Int, Tensor};
 use emberline_core::{Stream, TokenBatch};
-use emberline_text::{Example, TextError};
+use emberline_text::{Example, TextError, UNLABELLED, token_batch};
 use emberline_training::Data;
 
 use crate::epochs::Epochs;
+
+/// A batch that is made of examples.
+///
+/// Generic over it: [`Batches`].
+pub trait ExampleBatch {
+    /// What it is made of.
+    type Example;
+
+    /// The batch of some examples, as long as the longest of them.
+    ///
+    /// # Panics
+    /// If there is no example, or one has too few tokens.
+    fn new(examples: &[&Self::Example], device: &Device) -> Self;
+
+    /// The tokens of the longest row of an example.
+    fn length(example: &Self::Example) -> usize;
+}
 
 /// Padded rows, and the labels of what is scored in them.
 #[derive(Clone, Debug)]
 pub struct LabelledBatch {
     /// What the model reads, `[batch_size, seq_length]`.
     pub tokens: TokenBatch,
-    /// What is right: `[batch_size]` of rows, or `[n_tokens]` of the valid tokens, row after row.
+    /// What is right: `[batch_size]` of rows, or `[n_labelled]` of the labelled tokens, row after row.
     pub labels: Tensor<1, Int>,
+    /// Which of the valid tokens the labels are of, `[n_labelled]`; `None` where every one has a label, or every row.
+    pub labelled: Option<Tensor<1, Int>>,
 }
 
-impl LabelledBatch {
-    /// The batch of some examples, as long as the longest of them.
-    ///
-    /// # Panics
-    /// If there is no example, or one has no token.
-    pub fn new(examples: &[&Example], device: &Device) -> Self {
-        let rows: Vec<&[u32]> = examples.iter().map(|example| &example.tokens[..]).collect();
-        let labels = examples.iter().flat_map(|example| &example.labels);
-        let labels: Vec<i32> = labels.map(|label| *label as i32).collect();
+impl ExampleBatch for LabelledBatch {
+    type Example = Example;
+
+    fn new(examples: &[&Example], device: &Device) -> Self {
+        let labels: Vec<u32> =
+            examples.iter().flat_map(|example| &example.labels).copied().collect();
+        let places = (0..labels.len()).filter(|place| labels[*place] != UNLABELLED);
+        let places: Vec<i32> = places.map(|place| place as i32).collect();
+        let known: Vec<i32> = labels
+            .iter()
+            .filter(|label| **label != UNLABELLED)
+            .map(|label| *label as i32)
+            .collect();
+        let is_partly = known.len() < labels.len();
         Self {
-            tokens: TokenBatch::padded(&rows, device),
-            labels: Tensor::from_data(labels.as_slice(), device),
+            tokens: token_batch(examples, device),
+            labels: Tensor::from_data(known.as_slice(), device),
+            labelled: is_partly.then(|| Tensor::from_data(places.as_slice(), device)),
         }
+    }
+
+    fn length(example: &Example) -> usize {
+        example.tokens.len()
     }
 }
 
-/// Labelled examples to train and to validate on. In each epoch every training example comes once, rows of
-/// about one length together.
+/// Examples to train and to validate on. In each epoch every training example comes once, those of about one length
+/// together.
 #[derive(Clone, Debug)]
-pub struct LabelledBatches {
-    training: Vec<Example>,
+pub struct Batches<B: ExampleBatch> {
+    training: Vec<B::Example>,
     epochs: Epochs,
-    validation: Vec<Example>,
+    validation: Vec<B::Example>,
     device: Device,
 }
 
-impl LabelledBatches {
+/// Rows with their labels, to train and to validate on.
+pub type LabelledBatches = Batches<LabelledBatch>;
+
+impl<B: ExampleBatch> Batches<B> {
     /// Batches of `batch_size` examples; the order of training is that of `random`, and of validation the one
     /// given.
     ///
     /// # Errors
     /// [`TextError::NoExample`] if there is nothing to train or to validate on, [`TextError::ZeroSize`].
     pub fn new(
-        training: Vec<Example>,
-        validation: Vec<Example>,
+        training: Vec<B::Example>,
+        validation: Vec<B::Example>,
         batch_size: usize,
         random: Stream,
         device: &Device,
     ) -> Result<Self, TextError> {
-        let lengths = training.iter().map(|example| example.tokens.len()).collect();
+        let lengths = training.iter().map(B::length).collect();
         let epochs = Epochs::new(lengths, validation.len(), batch_size, random)?;
         // Tokens need no gradient, and the model of a validation is on the plain device.
         Ok(Self { training, epochs, validation, device: device.clone().inner() })
     }
 }
 
-impl Data for LabelledBatches {
-    type Batch = LabelledBatch;
+impl<B: ExampleBatch> Data for Batches<B> {
+    type Batch = B;
 
-    fn update(&self, step: u64) -> Vec<LabelledBatch> {
+    fn update(&self, step: u64) -> Vec<B> {
         let rows = self.epochs.rows(step);
-        let examples: Vec<&Example> = rows.iter().map(|row| &self.training[*row]).collect();
-        vec![LabelledBatch::new(&examples, &self.device)]
+        let examples: Vec<&B::Example> = rows.iter().map(|row| &self.training[*row]).collect();
+        vec![B::new(&examples, &self.device)]
     }
 
     fn starts_afresh(&self, _step: u64) -> bool {
         true
     }
 
-    fn validation(&self) -> impl Iterator<Item = LabelledBatch> {
+    fn validation(&self) -> impl Iterator<Item = B> {
         self.validation
             .chunks(self.epochs.batch_size())
-            .map(|examples| LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), &self.device))
+            .map(|examples| B::new(&examples.iter().collect::<Vec<_>>(), &self.device))
     }
 
     fn updates_per_epoch(&self) -> u64 {
@@ -97,6 +129,7 @@ mod tests {
         let example = |number: u32| Example {
             tokens: vec![number; number as usize % 7 + 1],
             labels: vec![number],
+            ..Example::default()
         };
         numbers.map(example).collect()
     }
@@ -161,6 +194,28 @@ mod tests {
         let labels: Vec<Vec<u32>> = validation.iter().map(|batch| ids(&batch.labels)).collect();
         assert_eq!(labels, [vec![10, 11], vec![12, 13], vec![14]]);
         assert_eq!(validation[1].tokens.lengths, Some(vec![6, 7]));
+    }
+
+    #[test]
+    fn tokens_without_a_label_are_none_of_the_batch_and_segments_come_along() {
+        let none = UNLABELLED;
+        let example = |tokens: &[u32], segments: &[u32], labels: &[u32]| Example {
+            tokens: tokens.into(),
+            segments: segments.into(),
+            labels: labels.into(),
+        };
+        let examples = [
+            example(&[1, 2, 3], &[0, 0, 1], &[none, 7, none]),
+            example(&[4, 5], &[0, 1], &[8, none]),
+        ];
+        let batch = LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), &test_device());
+        // Of the five valid tokens the second and the fourth.
+        assert_eq!(batch.labelled.map(|places| ids(&places)), Some(vec![1, 3]));
+        assert_eq!(ids(&batch.labels), [7, 8]);
+        assert_eq!(
+            batch.tokens.segments.map(|segments| ids(&segments)),
+            Some(vec![0, 0, 1, 0, 1, 0])
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::batches::LabelledBatch;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Classification;
 
-/// Every valid token has one label.
+/// Every valid token has one label, or none, and then nothing is learnt of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenClassification;
 
@@ -67,6 +67,10 @@ impl LabelledBatch {
 
     fn loss<M: TaskModel>(&self, term: &'static str, model: &M, dropout: Option<Stream>) -> Loss {
         let logits = model.logits(&TokenBatch { dropout, ..self.tokens.clone() });
+        let logits = match &self.labelled {
+            Some(places) => logits.select(0, places.clone()),
+            None => logits,
+        };
         Loss::single(term, cross_entropy(logits, self.labels.clone()))
     }
 }
@@ -76,9 +80,10 @@ mod tests {
     use burn::tensor::module::embedding;
     use burn::tensor::{Device, Tensor, TensorData};
     use emberline_backend::test_device;
-    use emberline_text::Example;
+    use emberline_text::{Example, UNLABELLED};
 
     use super::*;
+    use crate::batches::ExampleBatch;
 
     const VOCAB_SIZE: usize = 5;
     const N_CLASSES: usize = 3;
@@ -128,7 +133,11 @@ mod tests {
     fn batch(rows: &[(&[u32], &[u32])]) -> LabelledBatch {
         let examples: Vec<Example> = rows
             .iter()
-            .map(|(tokens, labels)| Example { tokens: tokens.to_vec(), labels: labels.to_vec() })
+            .map(|(tokens, labels)| Example {
+                tokens: tokens.to_vec(),
+                labels: labels.to_vec(),
+                ..Example::default()
+            })
             .collect();
         LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), &test_device())
     }
@@ -163,6 +172,21 @@ mod tests {
         let loss = |batch| value(&TokenClassification.loss(&model, &batch, None, None).0);
         let alone: f64 = rows.iter().map(|row| loss(batch(&[*row]))).sum();
         assert!((alone - loss(batch(&rows))).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_token_without_a_label_costs_nothing_and_is_not_counted() {
+        let model = TinyTagger(scores(1.0, &test_device()));
+        let none = UNLABELLED;
+        let loss = |rows: &[(&[u32], &[u32])]| {
+            value(&TokenClassification.loss(&model, &batch(rows), None, None).0)
+        };
+        // The tokens of this model know nothing of each other.
+        let some = [(&[1, 2, 3][..], &[none, 1, none][..]), (&[4, 0], &[none, 2])];
+        let alone = loss(&[(&[2], &[1])]) + loss(&[(&[0], &[2])]);
+        assert!((loss(&some) - alone).abs() < 1e-5);
+        let counts = Objective::<TinyTagger>::counts(&TokenClassification, &batch(&some));
+        assert_eq!(counts, [Count { term: "token_classification", count: 2.0 }]);
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! Examples of one row or of several as padded batches, with the next token of every place.
 
 use burn::tensor::{Device, Int, Tensor};
-use emberline_core::{Stream, TokenBatch};
-use emberline_text::TextError;
-use emberline_training::Data;
+use emberline_core::TokenBatch;
 
-use crate::epochs::Epochs;
+use crate::batches::{Batches, ExampleBatch};
 
 /// Rows that get one label together: a text, a pair in both orders, a question with each answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +27,10 @@ pub struct GroupBatch {
     pub targets: Tensor<1, Int>,
 }
 
-impl GroupBatch {
-    /// The batch of some examples, as long as the longest row.
-    ///
-    /// # Panics
-    /// If there is no row, or one has fewer than two tokens.
-    pub fn new(examples: &[&GroupExample], device: &Device) -> Self {
+impl ExampleBatch for GroupBatch {
+    type Example = GroupExample;
+
+    fn new(examples: &[&GroupExample], device: &Device) -> Self {
         let rows: Vec<&[u32]> =
             examples.iter().flat_map(|example| &example.rows).map(Vec::as_slice).collect();
         assert!(rows.iter().all(|row| row.len() > 1), "a row has a first token and a next one");
@@ -53,65 +49,20 @@ impl GroupBatch {
             tokens,
         }
     }
-}
 
-/// Examples to train and to validate on. In each epoch every training example comes once, those of about one length
-/// together.
-#[derive(Clone, Debug)]
-pub struct GroupBatches {
-    training: Vec<GroupExample>,
-    epochs: Epochs,
-    validation: Vec<GroupExample>,
-    device: Device,
-}
-
-impl GroupBatches {
-    /// Batches of `batch_size` examples; the order of training is that of `random`, and of validation the one given.
-    ///
-    /// # Errors
-    /// [`TextError::NoExample`] if there is nothing to train or to validate on, [`TextError::ZeroSize`].
-    pub fn new(
-        training: Vec<GroupExample>,
-        validation: Vec<GroupExample>,
-        batch_size: usize,
-        random: Stream,
-        device: &Device,
-    ) -> Result<Self, TextError> {
-        let length = |example: &GroupExample| example.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let lengths = training.iter().map(length).collect();
-        let epochs = Epochs::new(lengths, validation.len(), batch_size, random)?;
-        // Tokens need no gradient, and the model of a validation is on the plain device.
-        Ok(Self { training, epochs, validation, device: device.clone().inner() })
+    fn length(example: &GroupExample) -> usize {
+        example.rows.iter().map(Vec::len).max().unwrap_or(0)
     }
 }
 
-impl Data for GroupBatches {
-    type Batch = GroupBatch;
-
-    fn update(&self, step: u64) -> Vec<GroupBatch> {
-        let rows = self.epochs.rows(step);
-        let examples: Vec<&GroupExample> = rows.iter().map(|row| &self.training[*row]).collect();
-        vec![GroupBatch::new(&examples, &self.device)]
-    }
-
-    fn starts_afresh(&self, _step: u64) -> bool {
-        true
-    }
-
-    fn validation(&self) -> impl Iterator<Item = GroupBatch> {
-        self.validation
-            .chunks(self.epochs.batch_size())
-            .map(|examples| GroupBatch::new(&examples.iter().collect::<Vec<_>>(), &self.device))
-    }
-
-    fn updates_per_epoch(&self) -> u64 {
-        self.epochs.n_updates()
-    }
-}
+/// Groups of rows with their labels, to train and to validate on.
+pub type GroupBatches = Batches<GroupBatch>;
 
 #[cfg(test)]
 mod tests {
     use emberline_backend::test_device;
+    use emberline_core::Stream;
+    use emberline_training::Data;
 
     use super::*;
 

@@ -18,6 +18,7 @@ mod pick;
 mod restrictions;
 mod rolling;
 mod sampling;
+mod shared_prefix;
 mod stop_strings;
 #[cfg(test)]
 mod test_model;
@@ -34,4 +35,5 @@ pub use likelihood::{
 pub use pick::Pick;
 pub use rolling::{Window, rolling_log_likelihoods};
 pub use sampling::{Sampling, TopP};
+pub use shared_prefix::likelihoods_sharing_prefixes;
 pub use text::{TextStep, beam_search_text, generate_text, generate_texts};

@@ -106,13 +106,33 @@ pub fn likelihoods<M: Causal>(
     batch_size: usize,
     device: &Device,
 ) -> Result<Vec<Likelihood>, GenerationError> {
+    let texts = texts(prompts, continuations, max_positions, batch_size, model.vocab_size())?;
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let mut found = nothing_found(texts.len());
+    for rows in batches_by_length(&texts, batch_size) {
+        let batch: Vec<&[u32]> = rows.iter().map(|row| texts[*row]).collect();
+        let hidden = model.encode(&TokenBatch::padded(&batch, device));
+        let scored = rows.iter().map(|&row| Scored::last(row, texts[row], continuations[row]));
+        score(model, hidden, scored.collect(), &mut found)?;
+    }
+    Ok(found)
+}
+
+/// What the model reads to score each continuation: its prompt, as much of it as there is room for, and all but the last
+/// of its tokens, which is followed by none.
+pub(crate) fn texts(
+    prompts: &[&[u32]],
+    continuations: &[&[u32]],
+    max_positions: Option<usize>,
+    batch_size: usize,
+    vocab_size: usize,
+) -> Result<Vec<Vec<u32>>, GenerationError> {
     assert_eq!(prompts.len(), continuations.len(), "one continuation for each prompt");
     input::check_at_least_1("batch_size", batch_size)?;
-    input::check_prompts(prompts, model.vocab_size())?;
-    check_targets(continuations, model.vocab_size())?;
+    input::check_prompts(prompts, vocab_size)?;
+    check_targets(continuations, vocab_size)?;
     let mut texts = Vec::with_capacity(prompts.len());
     for (row, (prompt, continuation)) in prompts.iter().zip(continuations).enumerate() {
-        // The last token is followed by none.
         let n_read = continuation.len().saturating_sub(1);
         let prompt = match max_positions {
             Some(max_positions) if n_read >= max_positions => {
@@ -124,20 +144,12 @@ pub fn likelihoods<M: Causal>(
         };
         texts.push([prompt, &continuation[..n_read]].concat());
     }
-    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let mut found =
-        vec![Likelihood { log_probabilities: Vec::new(), is_greedy: true }; texts.len()];
-    for rows in batches_by_length(&texts, batch_size) {
-        let batch: Vec<&[u32]> = rows.iter().map(|row| texts[*row]).collect();
-        let hidden = model.encode(&TokenBatch::padded(&batch, device));
-        let scored = rows.iter().map(|&row| Scored {
-            row,
-            start: texts[row].len() - continuations[row].len().max(1),
-            tokens: continuations[row],
-        });
-        score(model, hidden, scored.collect(), &mut found)?;
-    }
-    Ok(found)
+    Ok(texts)
+}
+
+/// What is known of continuations before any token is scored.
+pub(crate) fn nothing_found(n_rows: usize) -> Vec<Likelihood> {
+    vec![Likelihood { log_probabilities: Vec::new(), is_greedy: true }; n_rows]
 }
 
 /// `log p` of every token of each target, given its source, after `start_token` and the tokens before. A target that
@@ -164,8 +176,7 @@ pub fn target_log_probabilities<M: EncoderDecoder>(
     input::check_at_least_1("batch_size", batch_size)?;
     input::check_sources(sources, start_token, model.vocab_size())?;
     check_targets(targets, model.vocab_size())?;
-    let mut found =
-        vec![Likelihood { log_probabilities: Vec::new(), is_greedy: true }; sources.len()];
+    let mut found = nothing_found(sources.len());
     for rows in batches_by_length(sources, batch_size) {
         let source: Vec<&[u32]> = rows.iter().map(|row| sources[*row]).collect();
         let inputs = rows.iter().map(|row| {
@@ -188,7 +199,7 @@ fn check_targets(targets: &[&[u32]], vocab_size: usize) -> Result<(), Generation
 }
 
 /// The tokens of a row that are scored.
-struct Scored<'a> {
+pub(crate) struct Scored<'a> {
     /// The index of the row.
     row: usize,
     /// The position whose vector scores the first.
@@ -196,8 +207,15 @@ struct Scored<'a> {
     tokens: &'a [u32],
 }
 
+impl<'a> Scored<'a> {
+    /// The tokens that the last vectors of a text score, which has all but the last of them.
+    pub(crate) fn last(row: usize, text: &[u32], tokens: &'a [u32]) -> Self {
+        Self { row, start: text.len() - tokens.len().max(1), tokens }
+    }
+}
+
 /// Scores the tokens of each row of `hidden`, `[batch_size, seq_length, d_model]`, into `found`.
-fn score<M: VocabularyHead>(
+pub(crate) fn score<M: VocabularyHead>(
     model: &M,
     hidden: Tensor<3>,
     rows: Vec<Scored<'_>>,

@@ -1,18 +1,19 @@
 //! Training steps of the models that translate with recurrent layers: through one vector, and with attention. Prints one
 //! JSON object a line.
 
-use std::time::Instant;
+mod support;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use emberline_backend::{CrossEntropyOptions, linear_cross_entropy, memory};
+use burn::tensor::{Device, Tensor};
+use emberline_backend::{CrossEntropyOptions, linear_cross_entropy};
 use emberline_core::{EncoderDecoder, Stream, TokenBatch};
 use emberline_models::attention_seq2seq::bahdanau::{self, BahdanauConfig, OutputState};
 use emberline_models::attention_seq2seq::luong::{self, LuongConfig, ScoreKind};
 use emberline_models::seq2seq::cho::{self, ChoConfig};
 use emberline_models::seq2seq::sutskever::{self, SutskeverConfig};
 use emberline_training::{AdamWConfig, OptimizerConfig};
+use support::{report, tokens};
 
 const BATCH_SIZE: usize = 64;
 const LENGTH: usize = 15;
@@ -20,13 +21,7 @@ const VOCAB_SIZE: usize = 6000;
 const WIDTH: usize = 256;
 
 fn main() {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(2)
-        .use_current_thread()
-        .build_global()
-        .expect("the first pool");
-    memory::keep_freed_memory();
-
+    support::set_up();
     let device = Device::flex().autodiff();
     let random = Stream::new(0);
     let sutskever = SutskeverConfig {
@@ -86,9 +81,13 @@ fn training_step<M: Module + EncoderDecoder>(name: &str, model: M, device: &Devi
     let mut model = Some(model);
     let plain = device.clone().inner();
     let dropout = Some(Stream::new(2));
-    let batch = |seed| TokenBatch { dropout, ..TokenBatch::new(tokens(seed, &plain)) };
+    let batch = |seed| TokenBatch {
+        dropout,
+        ..TokenBatch::new(tokens(seed, [BATCH_SIZE, LENGTH], VOCAB_SIZE, &plain))
+    };
     let (source, target) = (batch(3), batch(4));
-    let targets = tokens(5, &plain).reshape([BATCH_SIZE * LENGTH]);
+    let targets =
+        tokens(5, [BATCH_SIZE, LENGTH], VOCAB_SIZE, &plain).reshape([BATCH_SIZE * LENGTH]);
     report(name, 30, || {
         let before = model.take().expect("a model between two steps");
         let (hidden, _) = before.decode(&target, before.encode(&source));
@@ -100,25 +99,4 @@ fn training_step<M: Module + EncoderDecoder>(name: &str, model: M, device: &Devi
         let gradients = GradientsParams::from_grads(loss.backward(), &before);
         model = Some(optimizer.step(1e-4, before, gradients));
     });
-}
-
-fn tokens(seed: u64, device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i32> = (0..(BATCH_SIZE * LENGTH) as u64)
-        .map(|index| Stream::new(seed).below(index, VOCAB_SIZE) as i32)
-        .collect();
-    Tensor::from_data(TensorData::new(ids, [BATCH_SIZE, LENGTH]), device)
-}
-
-fn report(name: &str, runs: usize, mut run: impl FnMut()) {
-    (0..runs / 5).for_each(|_| run());
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    let (minimum, median) = (times[0], times[runs / 2]);
-    println!("{{\"name\": \"{name}\", \"median_ms\": {median:.3}, \"min_ms\": {minimum:.3}}}");
 }

@@ -1,18 +1,20 @@
 //! The encoder of the Transformer and the training step of a small causal decoder, against their twin in PyTorch,
 //! `transformer_torch.py` beside this file. Prints one JSON object a line.
 
+mod support;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use emberline_backend::attention::Visibility;
-use emberline_backend::{CrossEntropyOptions, Embedding, linear_cross_entropy, memory};
+use emberline_backend::{CrossEntropyOptions, Embedding, linear_cross_entropy};
 use emberline_core::EncoderDecoder;
 use emberline_core::{HeadWeights, Stream, TokenBatch};
 use emberline_models::transformer::{EncoderLayer, TransformerConfig, Vocabulary};
 use emberline_training::{AdamWConfig, OptimizerConfig};
+use support::{report, tokens};
 
 /// Token vectors, causal layers, and the table again as the head.
 #[derive(Module, Debug)]
@@ -38,14 +40,7 @@ impl Decoder {
 }
 
 fn main() {
-    // As many as the twin has.
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(2)
-        .use_current_thread()
-        .build_global()
-        .expect("the first pool");
-    memory::keep_freed_memory();
-
+    support::set_up();
     let device = Device::flex();
     let base = TransformerConfig {
         // They would compute the keys and values of their attention to the source.
@@ -53,7 +48,7 @@ fn main() {
         ..TransformerConfig::base(Vocabulary::Shared(1000))
     };
     let base = base.init(Stream::new(0), &device);
-    let source = TokenBatch::new(tokens([8, 128], 1000, &device));
+    let source = TokenBatch::new(tokens(1, [8, 128], 1000, &device));
     report("encoder base forward 8x128", 20, || {
         black_box(base.encode(&source));
     });
@@ -72,31 +67,10 @@ fn main() {
     let mut decoder = Decoder { embedding: model.embedding, layers: model.encoder };
     let mut optimizer = OptimizerConfig::AdamW(AdamWConfig::default()).init(&decoder);
     let plain = device.inner();
-    let (tokens, targets) = (tokens([4, 128], 512, &plain), tokens([1, 512], 512, &plain));
+    let (tokens, targets) = (tokens(1, [4, 128], 512, &plain), tokens(1, [1, 512], 512, &plain));
     report("decoder training step 4x128", 100, || {
         let loss = decoder.loss(tokens.clone(), targets.clone().reshape([512]));
         let gradients = GradientsParams::from_grads(loss.backward(), &decoder);
         decoder = optimizer.step(1e-4, decoder.clone(), gradients);
     });
-}
-
-fn tokens(shape: [usize; 2], vocab_size: usize, device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i32> = (0..shape.iter().product::<usize>() as u64)
-        .map(|index| Stream::new(1).below(index, vocab_size) as i32)
-        .collect();
-    Tensor::from_data(TensorData::new(ids, shape), device)
-}
-
-fn report(name: &str, runs: usize, mut run: impl FnMut()) {
-    (0..runs / 5).for_each(|_| run());
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    let (minimum, median) = (times[0], times[runs / 2]);
-    println!("{{\"name\": \"{name}\", \"median_ms\": {median:.3}, \"min_ms\": {minimum:.3}}}");
 }

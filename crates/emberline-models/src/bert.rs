@@ -269,8 +269,15 @@ mod tests {
     #[test]
     fn its_parameters_are_known_before_there_is_a_model() {
         assert_eq!(parameter_count(&bert()) as u64, BertConfig::small().parameter_count());
+        let config = BertConfig::small().with_labels(["a", "b", "c"]);
+        for (name, architecture) in Architecture::NAMES {
+            let model = config.init_any(architecture, Stream::new(1), &test_device());
+            let found = config.parameter_count_for(architecture);
+            assert_eq!(parameter_count(&model) as u64, found, "{name}");
+        }
         let huge = BertConfig { n_layers: usize::MAX, ..BertConfig::small() };
         assert_eq!(huge.parameter_count(), u64::MAX);
+        assert_eq!(huge.parameter_count_for(Architecture::MaskedLm), u64::MAX);
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Gpt1Config {
             blocks: (0..self.n_layers)
                 .map(|layer| self.block(random.named("blocks").at(layer as u64), device))
                 .collect(),
-            dropout: Dropout { probability: self.embedding_dropout },
+            dropout: Dropout::new(self.embedding_dropout),
         }
     }
 
@@ -198,7 +198,7 @@ impl Gpt1Config {
             attention_norm: norm(),
             feed_forward: self.feed_forward().init_normal(deviations, feed_forward, device),
             feed_forward_norm: norm(),
-            dropout: Dropout { probability: self.residual_dropout },
+            dropout: Dropout::new(self.residual_dropout),
         }
     }
 

@@ -186,7 +186,7 @@ impl Gpt1TaskConfig {
         };
         Gpt1Task {
             gpt,
-            dropout: Dropout { probability: self.head_dropout },
+            dropout: Dropout::new(self.head_dropout),
             head,
             task: self.task,
             extract_token: self.extract_token,

@@ -217,7 +217,7 @@ impl Gpt2Config {
             positions: positions.init(d_model, deviation, random.named("positions"), device),
             blocks: (0..self.n_layers).map(|layer| self.block(layer, random, device)).collect(),
             norm: LayerNorm::init(d_model, self.epsilon, device),
-            dropout: Dropout { probability: self.embedding_dropout },
+            dropout: Dropout::new(self.embedding_dropout),
         }
     }
 
@@ -232,7 +232,7 @@ impl Gpt2Config {
             attention: self.attention().init(deviations, random.named("attention"), device),
             feed_forward_norm: norm(),
             feed_forward: self.feed_forward().init_normal(deviations, feed_forward, device),
-            dropout: Dropout { probability: self.residual_dropout },
+            dropout: Dropout::new(self.residual_dropout),
         }
     }
 

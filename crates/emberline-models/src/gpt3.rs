@@ -170,7 +170,7 @@ impl Gpt3Config {
             positions: positions.init(d_model, DEVIATION, random.named("positions"), device),
             blocks: (0..self.n_layers).map(|layer| self.block(layer, random, device)).collect(),
             norm: LayerNorm::init(d_model, EPSILON, device),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -185,7 +185,7 @@ impl Gpt3Config {
             attention: self.attention(layer).init(deviations, random.named("attention"), device),
             feed_forward_norm: norm(),
             feed_forward: self.feed_forward().init_normal(deviations, feed_forward, device),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 

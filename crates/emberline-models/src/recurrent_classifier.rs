@@ -80,7 +80,7 @@ impl RecurrentClassifierConfig {
                 random.named("recurrent"),
                 device,
             ),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
             head: LinearConfig::new(d_output, self.n_classes).init(random.named("head"), device),
         }
     }

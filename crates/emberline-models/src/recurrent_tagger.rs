@@ -77,7 +77,7 @@ impl RecurrentTaggerConfig {
                 random.named("recurrent"),
                 device,
             ),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
             head: LinearConfig::new(d_output, self.n_classes).init(random.named("head"), device),
         }
     }

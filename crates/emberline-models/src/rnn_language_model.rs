@@ -16,6 +16,7 @@ pub use emberline_recurrent::CellKind;
 use emberline_recurrent::{AnyConfig, AnyStack, AnyState, StackState};
 use serde::{Deserialize, Serialize};
 
+use crate::published::{InvalidConfig, require_dropouts, require_sizes};
 use crate::stored::stored_name;
 
 /// The sizes of a recurrent language model, as its config.json holds them.
@@ -74,6 +75,20 @@ impl RnnLanguageModelConfig {
             head: LinearConfig::new(self.d_hidden, self.vocab_size)
                 .init(random.named("head"), device),
         }
+    }
+
+    /// Whether a model can be made of it; the error names the first field that cannot be.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`].
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        require_sizes(&[
+            ("vocab_size", self.vocab_size),
+            ("d_embedding", self.d_embedding),
+            ("d_hidden", self.d_hidden),
+            ("n_layers", self.n_layers),
+        ])?;
+        require_dropouts(&[("dropout", self.dropout)])
     }
 
     /// The parameters of the model, which is not made for it; `u64::MAX` if there are more.

@@ -182,7 +182,7 @@ impl TransformerConfig {
             decoder: (0..self.n_decoder_layers)
                 .map(|layer| self.decoder_layer(place("decoder", layer), device))
                 .collect(),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -193,7 +193,7 @@ impl TransformerConfig {
             self_attention_norm: norm(),
             feed_forward: self.feed_forward().init(random.named("feed_forward"), device),
             feed_forward_norm: norm(),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -206,7 +206,7 @@ impl TransformerConfig {
             cross_attention_norm: norm(),
             feed_forward: self.feed_forward().init(random.named("feed_forward"), device),
             feed_forward_norm: norm(),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 

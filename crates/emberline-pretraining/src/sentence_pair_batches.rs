@@ -1,6 +1,7 @@
 //! Pairs of sentences with masked tokens as batches.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use emberline_core::Stream;
@@ -26,8 +27,8 @@ pub enum MaskingTime {
 /// batch, and a function of its number alone.
 #[derive(Clone, Debug)]
 pub struct SentencePairBatches {
-    training: Vec<PairRow>,
-    validation: Vec<PairRow>,
+    training: Arc<[PairRow]>,
+    validation: Arc<[PairRow]>,
     masking: Masking,
     time: MaskingTime,
     batch_size: usize,
@@ -65,7 +66,13 @@ impl SentencePairBatches {
         // Tokens need no gradient, and the model of a validation is on the plain device.
         let device = device.clone().inner();
         let epoch = RefCell::new(None);
+        let (training, validation) = (training.into(), validation.into());
         Ok(Self { training, validation, masking, time, batch_size, random, device, epoch })
+    }
+
+    /// The same pairs in the same order, masked in another way.
+    pub fn with_masking(&self, masking: Masking) -> Self {
+        Self { masking, ..self.clone() }
     }
 
     /// The batch of some pairs, each with the mask of its index.

@@ -35,7 +35,7 @@ impl<L: RecurrentLayer> Stack<L> {
     /// If there is no layer.
     pub fn new(layers: Vec<L>, dropout: f64) -> Self {
         assert!(!layers.is_empty(), "a stack has at least one layer");
-        Self { layers, dropout: Dropout { probability: dropout } }
+        Self { layers, dropout: Dropout::new(dropout) }
     }
 
     /// Runs the layers over a sequence, from `state` or from zeros.

@@ -60,6 +60,44 @@ pub enum TextError {
         /// What the column holds.
         column: &'static str,
     },
+    /// A file of columns with commas cannot be read as one.
+    #[error("{name} cannot be read as columns with commas between them")]
+    NotCsv {
+        /// The file.
+        name: String,
+        /// What the reader said.
+        source: csv::Error,
+    },
+    /// A file is not of the format of SQuAD.
+    #[error("{name} does not hold questions as SQuAD does")]
+    NotQuestions {
+        /// The file.
+        name: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// An answer does not stand where its file says.
+    #[error(
+        "{name}: the answer {answer:?} of question {id} is not at character {start} of its passage"
+    )]
+    Misplaced {
+        /// The file.
+        name: String,
+        /// The question.
+        id: String,
+        /// The answer.
+        answer: String,
+        /// Where it should start.
+        start: usize,
+    },
+    /// A question asks nothing, or nothing answers it.
+    #[error("{name}: question {id} has no words or no answer")]
+    Unanswerable {
+        /// The file.
+        name: String,
+        /// The question.
+        id: String,
+    },
     /// Two files whose lines belong together have not as many.
     #[error(
         "{source_name} has {source_lines} lines, but {target_name} has {target_lines}: \

@@ -1,14 +1,35 @@
 //! Examples as ids, and the batches of about equal length that they are trained in.
 
-use emberline_core::Stream;
+use burn::tensor::Device;
+use emberline_core::{Stream, TokenBatch};
+
+/// The label of a token that has none: nothing is to be learnt of it.
+pub const UNLABELLED: u32 = u32::MAX;
 
 /// A row of tokens with what is right about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Example {
     /// The ids of the tokens, at least one.
     pub tokens: Vec<u32>,
-    /// The id of the row's label, or one for each token.
+    /// Which of two texts each token is of, 0 or 1; nothing where there is one text.
+    pub segments: Vec<u32>,
+    /// The id of the row's label, or one for each token, some of them [`UNLABELLED`]; or the first and the last token of an
+    /// answer.
     pub labels: Vec<u32>,
+}
+
+/// What an encoder reads of some examples, padded to the longest of them.
+///
+/// # Panics
+/// If there is no example, or one has no token, or not a segment for each.
+pub fn token_batch(examples: &[&Example], device: &Device) -> TokenBatch {
+    let rows: Vec<&[u32]> = examples.iter().map(|example| &example.tokens[..]).collect();
+    let batch = TokenBatch::padded(&rows, device);
+    if examples.iter().all(|example| example.segments.is_empty()) {
+        return batch;
+    }
+    let segments: Vec<&[u32]> = examples.iter().map(|example| &example.segments[..]).collect();
+    batch.with_segments(&segments)
 }
 
 /// How many batches are put in order of length at a time. More waste less padding, and make the rows of a

@@ -35,6 +35,8 @@ pub enum LabelColumn {
 pub struct LabelledText {
     /// The text, never empty.
     pub text: String,
+    /// The second text of a pair, never empty.
+    pub second: Option<String>,
     /// The label, never empty.
     pub label: String,
     /// The line of the file, from 1.
@@ -92,8 +94,12 @@ impl LabelledTexts {
                 continue;
             }
             check_filled(name, line, [("text", text), ("label", label)])?;
-            texts.push(LabelledText { text: text.into(), label: label.into(), line });
+            texts.push(LabelledText { text: text.into(), second: None, label: label.into(), line });
         }
+        Self::new(name, texts)
+    }
+
+    pub(crate) fn new(name: &str, texts: Vec<LabelledText>) -> Result<Self, TextError> {
         if texts.is_empty() {
             return Err(TextError::NoExample { name: name.to_string() });
         }
@@ -152,7 +158,7 @@ impl LabelledTexts {
         let encode = |(text, label): (&LabelledText, u32)| {
             let id = |character: char| characters.id(character.encode_utf8(&mut [0; 4]));
             let tokens = text.text.chars().map(id).collect::<Result<_, _>>()?;
-            Ok(Example { tokens, labels: vec![label] })
+            Ok(Example { tokens, labels: vec![label], ..Example::default() })
         };
         self.texts.iter().zip(self.label_ids(labels)?).map(encode).collect()
     }
@@ -219,6 +225,7 @@ mod tests {
         let texts = parse(file, FirstLine::Header).unwrap();
         let text = |text: &str, label: &str, line| LabelledText {
             text: text.into(),
+            second: None,
             label: label.into(),
             line,
         };
@@ -261,7 +268,7 @@ mod tests {
             Vocabulary::new(&train.characters(), &VocabularyConfig::default()).unwrap();
         let labels = Vocabulary::of_labels(&train.labels());
         let examples = train.encode(&characters, &labels).unwrap();
-        assert_eq!(examples[1], Example { tokens: vec![2, 1], labels: vec![1] });
+        assert_eq!((&examples[1].tokens[..], &examples[1].labels[..]), (&[2, 1][..], &[1][..]));
 
         let test = parse("ad\tx\n", FirstLine::Example).unwrap();
         let examples = test.encode(&characters, &labels).unwrap();

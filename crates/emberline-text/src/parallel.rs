@@ -1,5 +1,6 @@
 //! Texts with their translations, a pair a line: two files whose lines belong together, or two columns of one.
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use emberline_core::Stream;
@@ -195,11 +196,16 @@ impl ParallelCorpus {
 
 impl Column {
     /// The index of the column among those of the first line.
-    fn place(&self, name: &str, first: &[&str], first_line: FirstLine) -> Result<usize, TextError> {
+    pub(crate) fn place<S: AsRef<str> + Debug>(
+        &self,
+        name: &str,
+        first: &[S],
+        first_line: FirstLine,
+    ) -> Result<usize, TextError> {
         let place = match self {
             Self::Number(number) => number.checked_sub(1).filter(|place| *place < first.len()),
             Self::Name(wanted) if first_line == FirstLine::Header => {
-                first.iter().position(|column| column == wanted)
+                first.iter().position(|column| column.as_ref() == wanted)
             }
             Self::Name(_) => None,
         };

@@ -109,17 +109,23 @@ impl TaggedSentences {
     /// [`TextError::UnknownLabel`] with the line; [`TextError::UnknownToken`] if a word is not in the
     /// vocabulary and nothing stands for it.
     pub fn encode(&self, words: &Vocabulary, tags: &Vocabulary) -> Result<Vec<Example>, TextError> {
-        let encode = |sentence: &TaggedSentence| {
-            let tokens = sentence.words.iter().map(|word| words.id(word));
-            let labels = (sentence.line..)
-                .zip(&sentence.tags)
-                .map(|(line, tag)| label_id(tags, tag, &self.name, line));
-            Ok(Example {
-                tokens: tokens.collect::<Result<_, _>>()?,
-                labels: labels.collect::<Result<_, _>>()?,
-            })
+        let encode = |(sentence, labels): (&TaggedSentence, Vec<u32>)| {
+            let tokens = sentence.words.iter().map(|word| words.id(word)).collect::<Result<_, _>>();
+            Ok(Example { tokens: tokens?, labels, ..Example::default() })
         };
-        self.sentences.iter().map(encode).collect()
+        self.sentences.iter().zip(self.tag_ids(tags)?).map(encode).collect()
+    }
+
+    /// The ids of the tags of each sentence.
+    ///
+    /// # Errors
+    /// [`TextError::UnknownLabel`] with the line.
+    pub fn tag_ids(&self, tags: &Vocabulary) -> Result<Vec<Vec<u32>>, TextError> {
+        let ids = |sentence: &TaggedSentence| {
+            let tags_at = (sentence.line..).zip(&sentence.tags);
+            tags_at.map(|(line, tag)| label_id(tags, tag, &self.name, line)).collect()
+        };
+        self.sentences.iter().map(ids).collect()
     }
 }
 
@@ -188,7 +194,7 @@ mod tests {
         let words = Vocabulary::new(&train.words(), &config).unwrap();
         let tags = Vocabulary::of_labels(&train.tags());
         let examples = train.encode(&words, &tags).unwrap();
-        assert_eq!(examples[0], Example { tokens: vec![1, 0], labels: vec![0, 1] });
+        assert_eq!((&examples[0].tokens[..], &examples[0].labels[..]), (&[1, 0][..], &[0, 1][..]));
 
         let dev = parse("a\tX\n\na\tY\nzebra\tZ\n", Separator::Tab).unwrap();
         let error = dev.encode(&words, &tags).unwrap_err().to_string();

@@ -11,7 +11,7 @@ use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    AddedToken, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
+    AddedToken, Decoder, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
     PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
 };
 
@@ -73,17 +73,13 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Vocabulary::new`].
     pub fn words(corpus: &Corpus, config: &VocabularyConfig) -> Result<Self, TextError> {
-        let split = split_into_words();
-        let mut pieces = PreTokenizedString::from(corpus.text());
-        split.pre_tokenize(&mut pieces).map_err(pipeline_error("split a text into words"))?;
-        let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
-        let counts: TokenCounts = pieces.into_iter().map(|(piece, ..)| piece).collect();
+        let counts: TokenCounts = split_words(corpus.text())?.iter().map(String::as_str).collect();
         let vocabulary = Vocabulary::new(&counts, config)?;
 
         let tokens = vocabulary.tokens().iter().cloned();
         let unknown = vocabulary.unknown_token().unwrap_or(NO_UNKNOWN);
         let mut pipeline = tokenizers::Tokenizer::new(word_level(tokens, unknown));
-        pipeline.with_pre_tokenizer(Some(split));
+        pipeline.with_pre_tokenizer(Some(split_into_words()));
         let specials = config.specials.iter().map(|token| AddedToken::from(token.as_str(), true));
         pipeline.add_special_tokens(specials).map_err(pipeline_error("take the special tokens"))?;
         Ok(Self::from_pipeline(pipeline))
@@ -153,6 +149,11 @@ impl Tokenizer {
         self.pipeline.token_to_id(token)
     }
 
+    /// The token of an id as it is spelled in the vocabulary, if there is one.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.pipeline.id_to_token(id)
+    }
+
     /// The ids of a text. No token is added at its ends.
     ///
     /// # Errors
@@ -178,6 +179,17 @@ impl Tokenizer {
             return Ok(String::new());
         }
         self.pipeline.decode(ids, false).map_err(pipeline_error("decode"))
+    }
+
+    /// The text of tokens as they are spelled in the vocabulary, or of words that are not in it.
+    ///
+    /// # Errors
+    /// [`TextError::Pipeline`].
+    pub fn decode_tokens(&self, tokens: Vec<String>) -> Result<String, TextError> {
+        match self.pipeline.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).map_err(pipeline_error("decode")),
+            None => Ok(tokens.join(" ")),
+        }
     }
 
     /// Decodes ids one by one, as generation makes them.
@@ -246,6 +258,19 @@ pub(crate) fn word_level(tokens: impl Iterator<Item = String>, unknown: &str) ->
 pub(crate) fn split_into_characters() -> Split {
     let pattern = SplitPattern::Regex(CHARACTER.into());
     Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("the pattern is valid")
+}
+
+/// The words, newlines and single signs of a text, which [`Tokenizer::words`] takes for tokens.
+///
+/// # Errors
+/// [`TextError::Pipeline`].
+pub fn split_words(text: &str) -> Result<Vec<String>, TextError> {
+    let mut pieces = PreTokenizedString::from(text);
+    split_into_words()
+        .pre_tokenize(&mut pieces)
+        .map_err(pipeline_error("split a text into words"))?;
+    let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    Ok(pieces.into_iter().map(|(piece, ..)| piece.to_string()).collect())
 }
 
 /// Removes what the pattern does not match.

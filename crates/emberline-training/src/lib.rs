@@ -5,6 +5,7 @@
 
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
+mod adagrad;
 mod average;
 mod batch_ramp;
 mod checkpoint;
@@ -13,10 +14,13 @@ mod config;
 mod data;
 mod error;
 mod finite;
+mod gradients;
 mod metrics;
 mod objective;
 mod observer;
 mod optimizer;
+mod rate_finder;
+mod rates;
 mod run;
 mod schedule;
 mod sums;
@@ -25,6 +29,7 @@ mod trainer;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
 
+pub use adagrad::AdagradConfig;
 pub use average::average_checkpoints;
 pub use batch_ramp::{BatchRamp, BatchSizes};
 pub use checkpoint::{Best, ModelFiles, best_checkpoint, latest_checkpoint};
@@ -36,5 +41,7 @@ pub use metrics::{METRICS_FILE, Metrics, TrainingMetrics, ValidationMetrics, rea
 pub use objective::Objective;
 pub use observer::{Event, Observer};
 pub use optimizer::{AdamConfig, AdamW, AdamWConfig, BertAdamConfig, OptimizerConfig, SgdConfig};
+pub use rate_finder::{RateCurve, RateFinder};
+pub use rates::RateGroup;
 pub use schedule::Schedule;
 pub use trainer::{Outcome, Trained, Trainer};

@@ -4,7 +4,7 @@
 //! gradient descent is Burn's. The trainer takes any [`ModuleOptimizer`], so every other optimizer
 //! of Burn can be used as well.
 
-use burn::module::{Module, ParamGroup};
+use burn::module::Module;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdaptiveMomentumState, ModuleOptimizer, Optimizer, SgdConfig as BurnSgdConfig};
 use burn::tensor::{Device, Tensor};
@@ -12,7 +12,9 @@ use emberline_backend::{AdamWStep, adamw_step};
 use emberline_core::parameters::parameters;
 use serde::{Deserialize, Serialize};
 
+use crate::adagrad::{Adagrad, AdagradConfig};
 use crate::config::{ConfigError, require};
+use crate::rates::{RateGroup, with_rates};
 
 /// Which optimizer, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,8 @@ pub enum OptimizerConfig {
     AdamW(AdamWConfig),
     /// AdamW as BERT was trained (Devlin and others, 2018), whose code leaves the correction of the moments out.
     BertAdam(BertAdamConfig),
+    /// Adagrad (Duchi and others, 2011).
+    Adagrad(AdagradConfig),
 }
 
 /// `b ← μ b + g`, `p ← p - η b`; as `torch.optim.SGD` without dampening, so the first `b` is `g`.
@@ -107,22 +111,41 @@ impl Default for AdamWConfig {
 impl OptimizerConfig {
     /// The optimizer of a model, without state.
     pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
+        self.init_with_rates(model, &[])
+    }
+
+    /// The same, with groups whose rates differ from that of the schedule. No parameter is in two of them.
+    pub fn init_with_rates<M: Module>(&self, model: &M, groups: &[RateGroup]) -> ModuleOptimizer {
         match *self {
-            Self::Sgd(SgdConfig { momentum: 0.0, .. }) => BurnSgdConfig::new().init(),
             Self::Sgd(SgdConfig { momentum, nesterov }) => {
                 // Burn's default of the dampening is not 0.
-                let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);
-                BurnSgdConfig::new().with_momentum(Some(momentum.with_nesterov(nesterov))).init()
+                let state = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);
+                let state = (momentum > 0.0).then(|| state.with_nesterov(nesterov));
+                let sgd = BurnSgdConfig::new().with_momentum(state).build();
+                with_rates(sgd.clone(), sgd, Vec::new(), groups)
             }
             Self::Adam(AdamConfig { beta_1, beta_2, epsilon }) => {
                 let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay: 0.0 };
-                AdamW { numbers, corrects_bias: true }.into()
+                AdamW { numbers, corrects_bias: true }.init(model, groups)
             }
-            Self::AdamW(numbers) => AdamW { numbers, corrects_bias: true }.init(model),
+            Self::AdamW(numbers) => AdamW { numbers, corrects_bias: true }.init(model, groups),
             Self::BertAdam(BertAdamConfig { beta_1, beta_2, epsilon, weight_decay }) => {
                 let numbers = AdamWConfig { beta_1, beta_2, epsilon, weight_decay };
-                AdamW { numbers, corrects_bias: false }.init(model)
+                AdamW { numbers, corrects_bias: false }.init(model, groups)
             }
+            Self::Adagrad(numbers) => {
+                let adagrad = Adagrad(numbers);
+                with_rates(adagrad.clone(), adagrad, Vec::new(), groups)
+            }
+        }
+    }
+
+    /// What an update takes away of each weight, times the learning rate.
+    pub fn weight_decay(&self) -> f64 {
+        match *self {
+            Self::Sgd(_) | Self::Adam(_) | Self::Adagrad(_) => 0.0,
+            Self::AdamW(config) => config.weight_decay,
+            Self::BertAdam(config) => config.weight_decay,
         }
     }
 
@@ -136,6 +159,17 @@ impl OptimizerConfig {
                 require(is_fraction(momentum), "optimizer.momentum", fraction, momentum)?;
                 let holds = !nesterov || momentum > 0.0;
                 return require(holds, "optimizer.nesterov", "false without momentum", nesterov);
+            }
+            Self::Adagrad(AdagradConfig { initial_accumulator, epsilon }) => {
+                let field = "optimizer.initial_accumulator";
+                let is_number = |number: f64| number.is_finite() && number >= 0.0;
+                let number = "a number of at least 0";
+                require(is_number(initial_accumulator), field, number, initial_accumulator)?;
+                require(is_number(epsilon), "optimizer.epsilon", number, epsilon)?;
+                // A gradient of 0 would divide 0 by 0.
+                let holds = initial_accumulator > 0.0 || epsilon > 0.0;
+                let positive = "above 0 where `epsilon` is 0";
+                return require(holds, field, positive, initial_accumulator);
             }
             Self::Adam(c) => (c.beta_1, c.beta_2, c.epsilon, 0.0),
             Self::AdamW(c) => (c.beta_1, c.beta_2, c.epsilon, c.weight_decay),
@@ -158,12 +192,12 @@ pub struct AdamW {
 
 impl AdamW {
     /// The optimizer of a model whose parameters of fewer than two dimensions do not decay.
-    fn init<M: Module>(self, model: &M) -> ModuleOptimizer {
+    fn init<M: Module>(self, model: &M, groups: &[RateGroup]) -> ModuleOptimizer {
         let undecayed = parameters(model).into_iter().filter(|p| p.shape.len() < 2);
-        let paths: Vec<String> = undecayed.map(|parameter| parameter.path).collect();
+        let undecayed = undecayed.map(|parameter| parameter.path).collect();
         let numbers = AdamWConfig { weight_decay: 0.0, ..self.numbers };
         let without_decay = Self { numbers, ..self.clone() };
-        ModuleOptimizer::from(self).with_group(ParamGroup::from_paths(paths), without_decay, None)
+        with_rates(self, without_decay, undecayed, groups)
     }
 }
 
@@ -277,6 +311,24 @@ mod tests {
     }
 
     #[test]
+    fn a_group_learns_at_its_own_rate_and_its_biases_do_not_decay_either() {
+        let numbers_of = AdamWConfig { weight_decay: 0.5, ..Default::default() };
+        for config in [OptimizerConfig::AdamW(numbers_of), OptimizerConfig::Sgd(Default::default())]
+        {
+            let line = line();
+            let group = |path: &str, factor| RateGroup { parameters: vec![path.into()], factor };
+            let groups = [group("weight", 0.5), group("bias", 10.0)];
+            let mut optimizer = config.init_with_rates(&line, &groups);
+            let gradients = gradients(&line, 2.0);
+            let line = optimizer.step(0.1, line, gradients);
+            match config {
+                OptimizerConfig::Sgd(_) => assert_close(&numbers(&line), &[1.95, -1.15, -1.5]),
+                _ => assert_close(&numbers(&line), &[2.0 * 0.975 - 0.05, -0.975 - 0.05, -0.5]),
+            }
+        }
+    }
+
+    #[test]
     fn adam_does_not_decay_anything() {
         let line = line();
         let mut optimizer = OptimizerConfig::Adam(AdamConfig::default()).init(&line);
@@ -301,6 +353,21 @@ mod tests {
         }
     }
 
+    /// TensorFlow's start at 1: `a = 1 + g²`, then `1 + 2 g²`.
+    #[test]
+    fn adagrad_divides_by_the_root_of_all_squares_and_where_they_start() {
+        let numbers_of = AdagradConfig { initial_accumulator: 1.0, epsilon: 0.0 };
+        let config = OptimizerConfig::Adagrad(numbers_of);
+        let mut line = line();
+        let mut optimizer = config.init(&line);
+        for _ in 0..2 {
+            let gradients = gradients(&line, 2.0);
+            line = optimizer.step(0.1, line, gradients);
+        }
+        let moved = |g: f64| 0.1 * (g / (1.0 + g * g).sqrt() + g / (1.0 + 2.0 * g * g).sqrt());
+        assert_close(&numbers(&line), &[2.0 - moved(1.0), -1.0 - moved(3.0), 0.5 - moved(2.0)]);
+    }
+
     #[test]
     fn a_model_is_updated_in_place() {
         let mut line = line();
@@ -319,15 +386,19 @@ mod tests {
             let gradients = gradients(&line, 1.0);
             optimizer.step(0.1, line, gradients)
         };
-        let config = OptimizerConfig::AdamW(AdamWConfig::default());
-        let mut optimizer = config.init(&line());
-        let line_1 = step(&mut optimizer, line());
-        let bytes = optimizer.into_bytes().unwrap();
-        let expected = step(&mut optimizer, line_1.clone());
+        for config in [
+            OptimizerConfig::AdamW(AdamWConfig::default()),
+            OptimizerConfig::Adagrad(AdagradConfig::default()),
+        ] {
+            let mut optimizer = config.init(&line());
+            let line_1 = step(&mut optimizer, line());
+            let bytes = optimizer.into_bytes().unwrap();
+            let expected = step(&mut optimizer, line_1.clone());
 
-        let mut restored = config.init(&line()).from_bytes(bytes).unwrap();
-        let found = step(&mut restored, line_1);
-        assert_eq!(numbers(&found), numbers(&expected));
+            let mut restored = config.init(&line()).from_bytes(bytes).unwrap();
+            let found = step(&mut restored, line_1);
+            assert_eq!(numbers(&found), numbers(&expected));
+        }
     }
 
     #[test]
@@ -350,6 +421,9 @@ mod tests {
     fn numbers_that_cannot_be_name_their_field() {
         let error = OptimizerConfig::Sgd(SgdConfig { momentum: 0.0, nesterov: true }).validate();
         assert!(error.unwrap_err().to_string().starts_with("optimizer.nesterov"));
+        let config = AdagradConfig { initial_accumulator: 0.0, epsilon: 0.0 };
+        let error = OptimizerConfig::Adagrad(config).validate().unwrap_err().to_string();
+        assert!(error.starts_with("optimizer.initial_accumulator must be above 0"), "{error}");
         let config = AdamConfig { beta_2: 1.0, ..Default::default() };
         let error = OptimizerConfig::Adam(config).validate().unwrap_err().to_string();
         assert_eq!(error, "optimizer.beta_2 must be at least 0 and below 1, but is 1");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use emberline_backend::is_on_host;
 use emberline_core::{Carry, Count, Stream};
 
@@ -14,6 +14,7 @@ use crate::clipping::{clip_gradient_norm, gradient_norm};
 use crate::data::Data;
 use crate::error::TrainingError;
 use crate::finite::first_non_finite;
+use crate::gradients::{count, differentiate};
 use crate::metrics::{Metrics, MetricsFile, TrainingMetrics, ValidationMetrics};
 use crate::objective::{Objective, add_counts};
 use crate::observer::Event;
@@ -61,14 +62,18 @@ where
         })
     }
 
-    pub fn train(mut self, mut model: M) -> Result<Trained<M>, TrainingError> {
+    pub fn train(
+        mut self,
+        mut model: M,
+        prepare: &dyn Fn(u64, M) -> M,
+    ) -> Result<Trained<M>, TrainingError> {
         let config = self.trainer.config;
         self.trainer.observer.observe(&Event::Started { step: self.step(), steps: config.steps });
         let outcome = loop {
             if let Some(outcome) = self.outcome() {
                 break outcome;
             }
-            model = self.update(model)?;
+            model = self.update(prepare(self.step(), model))?;
             let improved = self.is_due(config.evaluate_every) && self.evaluate(&model)?;
             // What was not looked at is not saved: then the interrupt waits for the next update.
             let interrupted = self.was_read && self.is_interrupted();
@@ -154,18 +159,8 @@ where
         if data.starts_afresh(step) {
             carries.clear();
         }
-        carries.resize_with(batches.len(), || None);
         let dropout = Stream::new(config.seed).named("dropout").at(step);
-        let (mut accumulator, mut sums) = (GradientsAccumulator::new(), Sums::default());
-        for (index, (batch, carry)) in batches.iter().zip(carries).enumerate() {
-            let dropout = dropout.at(index as u64);
-            let (loss, next) = objective.loss(model, batch, carry.take(), Some(dropout));
-            *carry = Some(next.detach());
-            sums.add(&loss);
-            let gradients = loss.total(counts).backward();
-            accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
-        }
-        (accumulator.grads(), sums)
+        differentiate(model, objective, batches, counts, carries, dropout)
     }
 
     /// Evaluates the validation data, and tells whether the loss is the lowest so far.
@@ -281,12 +276,4 @@ where
     fn elapsed_s(&self) -> f64 {
         self.elapsed_before + self.session.elapsed().as_secs_f64()
     }
-}
-
-fn count<M, O: Objective<M>>(objective: &O, batches: &[O::Batch]) -> Vec<Count> {
-    let mut counts = Vec::new();
-    for batch in batches {
-        add_counts(&mut counts, objective.counts(batch));
-    }
-    counts
 }

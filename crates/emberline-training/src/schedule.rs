@@ -10,7 +10,8 @@ use crate::config::{ConfigError, require};
 ///
 /// The formulas are those of `transformers`: update n of w warm-up updates has n / w of the peak,
 /// so the first one has 0 and changes nothing but the moments of the optimizer. Noam's alone is that of its
-/// paper, and counts updates from 1; that of GPT-3 counts the tokens of the updates before.
+/// paper, and counts updates from 1; that of GPT-3 counts the tokens of the updates before. The two that rise and fall
+/// within a run of fine-tuning start above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
@@ -78,7 +79,34 @@ pub enum Schedule {
         /// The number of tokens from the start to a tenth of the peak: 260 billion for GPT-3.
         decay_tokens: u64,
     },
+    /// Up and down in two straight lines between a part of the peak and the peak, the way up a short one:
+    /// `η (1 + p (ratio - 1)) / ratio`, where p goes from 0 to 1 in the first `⌊cut_fraction · steps⌋` updates and back
+    /// in the rest (Howard and Ruder, 2018, "Universal language model fine-tuning for text classification").
+    SlantedTriangular {
+        /// The peak.
+        learning_rate: f64,
+        /// The part of the run in which the rate rises.
+        #[serde(default = "cut_fraction")]
+        cut_fraction: f64,
+        /// How many times smaller than the peak the smallest rate is.
+        #[serde(default = "ratio")]
+        ratio: f64,
+    },
+    /// Half a cosine up from a 25th of the peak, and half a cosine down to a 10,000th of that (Smith and Topin, 2018,
+    /// "Super-convergence"), as `torch.optim.lr_scheduler.OneCycleLR`.
+    OneCycle {
+        /// The peak.
+        learning_rate: f64,
+        /// The part of the run in which the rate rises.
+        #[serde(default = "rising_fraction")]
+        rising_fraction: f64,
+    },
 }
+
+/// How many times smaller than its peak a cycle starts.
+const CYCLE_START: f64 = 25.0;
+/// How many times smaller than its start a cycle ends.
+const CYCLE_END: f64 = 1e4;
 
 /// What of its peak GPT-3's learning rate keeps.
 const LAST_PART: f64 = 0.1;
@@ -94,13 +122,26 @@ impl Schedule {
             return cosine_by_tokens(tokens_seen, learning_rate, warmup_tokens, decay_tokens);
         }
         let (peak, warmup_steps) = (self.peak(), self.warmup_steps());
+        match *self {
+            Self::SlantedTriangular { cut_fraction, ratio, .. } => {
+                return peak * slanted_triangle(step, steps, cut_fraction, ratio);
+            }
+            Self::OneCycle { rising_fraction, .. } => {
+                return peak * one_cycle(step, steps, rising_fraction);
+            }
+            _ => {}
+        }
         if step < warmup_steps {
             return peak * step as f64 / warmup_steps as f64;
         }
         let length = steps.saturating_sub(warmup_steps).max(1);
         let done = ((step - warmup_steps) as f64 / length as f64).min(1.0);
         match *self {
-            Self::Constant { .. } | Self::Noam { .. } | Self::CosineByTokens { .. } => peak,
+            Self::Constant { .. }
+            | Self::Noam { .. }
+            | Self::CosineByTokens { .. }
+            | Self::SlantedTriangular { .. }
+            | Self::OneCycle { .. } => peak,
             Self::Polynomial { final_learning_rate, power, .. } => {
                 let left = 1.0 - (step as f64 / steps.max(1) as f64).min(1.0);
                 final_learning_rate + (peak - final_learning_rate) * left.powf(power)
@@ -114,13 +155,16 @@ impl Schedule {
         }
     }
 
-    fn peak(&self) -> f64 {
+    /// The largest rate.
+    pub fn peak(&self) -> f64 {
         match *self {
             Self::Constant { learning_rate, .. }
             | Self::Linear { learning_rate, .. }
             | Self::Cosine { learning_rate, .. }
             | Self::Polynomial { learning_rate, .. }
-            | Self::CosineByTokens { learning_rate, .. } => learning_rate,
+            | Self::CosineByTokens { learning_rate, .. }
+            | Self::SlantedTriangular { learning_rate, .. }
+            | Self::OneCycle { learning_rate, .. } => learning_rate,
             Self::Noam { d_model, warmup_steps } => {
                 (d_model as f64 * warmup_steps as f64).powf(-0.5)
             }
@@ -134,7 +178,9 @@ impl Schedule {
             | Self::Cosine { warmup_steps, .. }
             | Self::Polynomial { warmup_steps, .. }
             | Self::Noam { warmup_steps, .. } => warmup_steps,
-            Self::CosineByTokens { .. } => 0,
+            Self::CosineByTokens { .. }
+            | Self::SlantedTriangular { .. }
+            | Self::OneCycle { .. } => 0,
         }
     }
 
@@ -161,6 +207,21 @@ impl Schedule {
             let (field, expected) = ("schedule.warmup_tokens", "fewer than `decay_tokens`");
             require(warmup_tokens < decay_tokens, field, expected, warmup_tokens)?;
         }
+        if let Self::SlantedTriangular { cut_fraction: part, .. }
+        | Self::OneCycle { rising_fraction: part, .. } = *self
+        {
+            let field = match self {
+                Self::OneCycle { .. } => "schedule.rising_fraction",
+                _ => "schedule.cut_fraction",
+            };
+            let rising = part * steps as f64;
+            let holds = (1.0..steps as f64).contains(&rising);
+            require(holds, field, "of at least one update, and not all of them", part)?;
+        }
+        if let Self::SlantedTriangular { ratio, .. } = *self {
+            let holds = ratio.is_finite() && ratio >= 1.0;
+            require(holds, "schedule.ratio", "a number of at least 1", ratio)?;
+        }
         let warmup_steps = self.warmup_steps();
         require(warmup_steps < steps, "schedule.warmup_steps", "fewer than `steps`", warmup_steps)
     }
@@ -168,6 +229,40 @@ impl Schedule {
 
 fn one() -> f64 {
     1.0
+}
+
+fn cut_fraction() -> f64 {
+    0.1
+}
+
+fn ratio() -> f64 {
+    32.0
+}
+
+fn rising_fraction() -> f64 {
+    0.3
+}
+
+fn slanted_triangle(step: u64, steps: u64, cut_fraction: f64, ratio: f64) -> f64 {
+    let cut = (steps as f64 * cut_fraction).floor();
+    let step = step as f64;
+    let height = match step < cut {
+        true => step / cut,
+        false => (1.0 - (step - cut) / (cut * (1.0 / cut_fraction - 1.0))).max(0.0),
+    };
+    (1.0 + height * (ratio - 1.0)) / ratio
+}
+
+fn one_cycle(step: u64, steps: u64, rising_fraction: f64) -> f64 {
+    let (start, end) = (1.0 / CYCLE_START, 1.0 / CYCLE_START / CYCLE_END);
+    let (top, last) = (rising_fraction * steps as f64 - 1.0, steps as f64 - 1.0);
+    let step = step as f64;
+    match step <= top {
+        // A rise of one update starts at the peak.
+        true if top > 0.0 => 1.0 + (start - 1.0) * half_cosine(step / top),
+        true => 1.0,
+        false => end + (1.0 - end) * half_cosine(((step - top) / (last - top)).min(1.0)),
+    }
 }
 
 /// From 1 to 0 while `done` goes from 0 to 1.
@@ -288,6 +383,56 @@ mod tests {
         near(half(2), 0.55);
         near(260_000_000_000, 0.1);
         near(300_000_000_000, 0.1);
+    }
+
+    /// The numbers of the paper's formula, by hand.
+    #[test]
+    fn a_slanted_triangle_rises_in_a_tenth_of_the_run_and_falls_in_the_rest() {
+        let read = r#"{"name": "slanted_triangular", "learning_rate": 0.01}"#;
+        let schedule: Schedule = serde_json::from_str(read).unwrap();
+        assert_eq!(schedule.validate(100), Ok(()));
+        for (step, expected) in [
+            (0, 3.125e-4),
+            (5, 5.15625e-3),
+            (10, 1e-2),
+            (55, 5.15625e-3),
+            (99, 4.201_388_9e-4),
+            (100, 3.125e-4),
+            (101, 3.125e-4),
+        ] {
+            let rate = schedule.learning_rate(step, 0, 100);
+            assert!((rate / expected - 1.0).abs() < 1e-7, "{rate} at {step}");
+        }
+        let error = schedule.validate(9).unwrap_err().to_string();
+        assert!(
+            error.starts_with("schedule.cut_fraction must be of at least one update"),
+            "{error}"
+        );
+    }
+
+    /// `torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10)`.
+    #[test]
+    fn one_cycle_is_that_of_torch() {
+        let read = r#"{"name": "one_cycle", "learning_rate": 1.0}"#;
+        let schedule: Schedule = serde_json::from_str(read).unwrap();
+        assert_eq!(schedule.validate(10), Ok(()));
+        let expected = [
+            0.040000000000000036,
+            0.52,
+            1.0,
+            0.9504846320134737,
+            0.8117456539497631,
+            0.6112620219362893,
+            0.38874197806371075,
+            0.18825834605023697,
+            0.049519367986526286,
+            4e-06,
+        ];
+        for (step, expected) in expected.into_iter().enumerate() {
+            let rate = schedule.learning_rate(step as u64, 0, 10);
+            assert!((rate - expected).abs() < 1e-12, "{rate} at {step} for {expected}");
+        }
+        assert_eq!(schedule.learning_rate(12, 0, 10), schedule.learning_rate(9, 0, 10));
     }
 
     #[test]

@@ -85,13 +85,26 @@ where
     /// If the config cannot be trained with, the directory holds a run already or cannot be
     /// written, or a loss, gradient or weight is not finite any more.
     pub fn start(self, model: M) -> Result<Trained<M>, TrainingError> {
+        self.start_with(model, &|_, model| model)
+    }
+
+    /// The same, where not everything is trained all the time: `prepare` gets the model before each update, with the
+    /// number of updates before it, and freezes what is not trained in it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        self,
+        model: M,
+        prepare: &dyn Fn(u64, M) -> M,
+    ) -> Result<Trained<M>, TrainingError> {
         let is_taken = latest_checkpoint(self.directory)?.is_some()
             || self.directory.join(METRICS_FILE).exists();
         if is_taken {
             let directory = self.directory.to_path_buf();
             return Err(TrainingError::AlreadyStarted { directory });
         }
-        self.resume(model)
+        self.resume_with(model, prepare)
     }
 
     /// Goes on from the last checkpoint of the run directory, or begins where there is none.
@@ -101,7 +114,19 @@ where
     ///
     /// # Errors
     /// As [`start`](Self::start), and if the checkpoint is of another run or damaged.
-    pub fn resume(mut self, model: M) -> Result<Trained<M>, TrainingError> {
+    pub fn resume(self, model: M) -> Result<Trained<M>, TrainingError> {
+        self.resume_with(model, &|_, model| model)
+    }
+
+    /// The same, with what [`start_with`](Self::start_with) calls before each update.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_with(
+        mut self,
+        model: M,
+        prepare: &dyn Fn(u64, M) -> M,
+    ) -> Result<Trained<M>, TrainingError> {
         self.config.validate()?;
         std::fs::create_dir_all(self.directory).map_err(TrainingError::io(self.directory))?;
         let checkpoints = Checkpoints::new(self.directory, self.files, self.config, self.identity);
@@ -115,6 +140,6 @@ where
             }
         };
         let run = Run::new(self, checkpoints, last_checkpoint, state)?;
-        run.train(with_ids_from_paths(model))
+        run.train(with_ids_from_paths(model), prepare)
     }
 }

@@ -1,5 +1,7 @@
-//! The crate against what others make: the C program, gensim, published vectors.
+//! The crate against what others make: the C program, gensim, published vectors, AllenNLP's ELMo, torch.
 
+mod elmo;
+mod elmo_published;
 mod faithful;
 mod files;
 mod scores;

@@ -1,6 +1,7 @@
 //! GPT-1 in small: books first, then whose a sentence is (Radford and others, 2018, sections 3 and 4.1).
 
 use emberline_backend::device::DeviceName;
+use emberline_finetuning::Plan;
 use emberline_text::{FirstLine, LabelColumn, SplitFractions};
 use emberline_training::{AdamWConfig, OptimizerConfig, Schedule, TrainingConfig};
 
@@ -24,7 +25,12 @@ pub fn gpt1_classify() -> Gpt1ClassificationConfig {
             label_column: LabelColumn::First,
             batch_size: 32,
         },
-        model: FinetunedConfig { path: None, next_token_weight: 0.5, head_dropout: 0.1 },
+        model: FinetunedConfig {
+            path: None,
+            next_token_weight: 0.5,
+            head_dropout: 0.1,
+            plan: Plan::default(),
+        },
         training: TrainingConfig {
             steps: 282,
             seed: 42,

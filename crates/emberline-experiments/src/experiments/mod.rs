@@ -1,14 +1,20 @@
 //! The experiments: each is a function that returns its whole config, with one sentence on what it shows.
 
 pub mod ar_sums_to_one;
+pub mod bert_classify;
+pub mod bert_ner;
 pub mod bert_pretrain;
+pub mod bert_qa;
+pub mod bert_sentences;
 pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
+pub mod digits_transfer;
 pub mod gpt1_classify;
 pub mod gpt2_finetune;
 pub mod gpt3_banded;
 pub mod long_range;
+pub mod masking_ablation;
 pub mod memory_horizon;
 pub mod multi30k;
 pub mod name_classifier;
@@ -21,8 +27,9 @@ pub mod translate;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
-    self, Banded, BertPretraining, Classification, Gpt, Gpt1Classification, Gpt2Finetuning,
-    LanguageModelling, LongRange, MemoryHorizon, SumsToOne, Tagging, Translation,
+    self, Banded, BertAnswers, BertClassification, BertPretraining, BertSentences, BertTagging,
+    Classification, DigitsTransfer, Gpt, Gpt1Classification, Gpt2Finetuning, LanguageModelling,
+    LongRange, MaskingAblation, MemoryHorizon, SumsToOne, Tagging, Translation,
 };
 use crate::names;
 
@@ -267,6 +274,86 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 8,
         shows: "words from both of their sides, and whether two sentences belong together, from raw books",
         config: || BertPretraining(bert_pretrain::bert_pretrain_tiny()),
+    },
+    Experiment {
+        name: "masking-ablation",
+        system: "BERT, 2 layers of 128, four times",
+        data: "austen, shakespeare, author-id",
+        minutes: 14,
+        shows: "why masked tokens become [MASK], random or themselves: each way alone against all three",
+        config: || MaskingAblation(masking_ablation::masking_ablation()),
+    },
+    Experiment {
+        name: "bert-classify",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "austen, shakespeare, author-id",
+        minutes: 8,
+        shows: "whose a sentence is, with and without having read books; your own texts by data.path and data.columns",
+        config: || BertClassification(bert_classify::bert_classify()),
+    },
+    Experiment {
+        name: "bert-sst2",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "data.path=FOLDER",
+        minutes: 10,
+        shows: "whether a sentence likes its film, with and without pretraining",
+        config: || BertClassification(bert_classify::bert_sst2()),
+    },
+    Experiment {
+        name: "bert-mrpc",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "data.path=FOLDER",
+        minutes: 9,
+        shows: "whether two sentences say the same, with and without pretraining",
+        config: || BertClassification(bert_classify::bert_mrpc()),
+    },
+    Experiment {
+        name: "bert-cola",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "data.path=FOLDER",
+        minutes: 9,
+        shows: "whether a sentence is English, by Matthews' correlation, with and without pretraining",
+        config: || BertClassification(bert_classify::bert_cola()),
+    },
+    Experiment {
+        name: "bert-ag-news",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "data.path=FILE",
+        minutes: 10,
+        shows: "what a piece of news is about, with and without pretraining",
+        config: || BertClassification(bert_classify::bert_ag_news()),
+    },
+    Experiment {
+        name: "bert-ner",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "data.path=FOLDER",
+        minutes: 9,
+        shows: "names in sentences of WNUT 2017, a tag for the first piece of each word",
+        config: || BertTagging(bert_ner::bert_ner()),
+    },
+    Experiment {
+        name: "bert-qa",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "data.path=FILE",
+        minutes: 15,
+        shows: "answers cut out of passages of XQuAD, which are read in windows",
+        config: || BertAnswers(bert_qa::bert_qa()),
+    },
+    Experiment {
+        name: "bert-sentences",
+        system: "BERT of model.path=DIRECTORY, or 2 layers of 128",
+        data: "austen, shakespeare, author-id",
+        minutes: 7,
+        shows: "which sentences are alike by the mean of their vectors, and what a linear layer finds in it",
+        config: || BertSentences(bert_sentences::bert_sentences()),
+    },
+    Experiment {
+        name: "digits-transfer",
+        system: "CNN, 3 layers of 16, 32, 64",
+        data: "digits",
+        minutes: 2,
+        shows: "new digits from few images, by a network that knows others: frozen, fine-tuned, or from scratch",
+        config: || DigitsTransfer(digits_transfer::digits_transfer()),
     },
 ];
 

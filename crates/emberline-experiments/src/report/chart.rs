@@ -80,13 +80,15 @@ pub fn figure(figure: &Figure) -> Result<Chart> {
         Scale::Linear => value,
         Scale::Logarithmic => value.log10(),
     };
-    let mut lines = Vec::new();
-    for (i, (name, points)) in figure.lines.iter().enumerate() {
+    let (mut lines, mut n_named) = (Vec::new(), 0);
+    for (name, points) in &figure.lines {
         let points = points.iter().map(|(x, y)| (*x, height(*y)));
+        let is_named = !name.is_empty();
+        n_named += usize::from(is_named);
         lines.push(Line {
-            name: Some(name.clone()),
-            colour: colour(i),
-            bold: true,
+            name: is_named.then(|| name.clone()),
+            colour: colour(n_named.saturating_sub(1)),
+            bold: is_named,
             points: points.filter(|(_, y)| y.is_finite()).collect(),
         });
     }

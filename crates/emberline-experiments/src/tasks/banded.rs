@@ -23,7 +23,7 @@ use serde_json::json;
 use super::documents::TextData;
 use super::gpt::DataConfig;
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::result::Table;
 
@@ -65,9 +65,12 @@ pub struct ModelConfig {
     pub dropout: f64,
 }
 
-impl BandedConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for BandedConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         self.data.validate()?;
         let norm = self.training.max_grad_norm;
         ensure!(
@@ -84,6 +87,10 @@ impl BandedConfig {
         ])
         .and_then(|()| check_dropout(dropout))
         .context("`model` cannot be used")
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -167,7 +174,7 @@ struct PreparedBoth {
 ///
 /// # Errors
 /// If the text cannot be read or is too short, or the models do not fit.
-pub fn prepare(mut config: BandedConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: BandedConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
     let device = config.device.open()?.autodiff();
     let (tokenizer, data) = config.data.read(random, &device)?;

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use emberline_backend::device::DeviceName;
-use emberline_checkpoint::write_config;
 use emberline_core::{Stream, TokenBatch, TokenEncoder, VocabularyHead};
 use emberline_models::bert::{Architecture, Bert, BertConfig, BertForPreTraining};
 use emberline_pretraining::{
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::{datasets, model_directory};
 
@@ -82,10 +81,25 @@ pub struct ModelConfig {
     pub dropout: f64,
 }
 
-impl BertPretrainingConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
+impl Kind for BertPretrainingConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.data.validate()?;
+        self.model.validate().context("`model` cannot be used")
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
+    }
+}
+
+impl DataConfig {
+    /// Whether the values can be read with; the error names the first that cannot.
     pub fn validate(&self) -> Result<()> {
-        let DataConfig { books, vocab_size, pairs, masking, batch_size, .. } = &self.data;
+        let Self { books, vocab_size, pairs, masking, batch_size, .. } = self;
         ensure!(!books.is_empty(), "`data.books` is empty");
         check_sizes(&[
             ("data.batch_size", *batch_size),
@@ -111,12 +125,45 @@ impl BertPretrainingConfig {
                 "`{key}` must be 0 to 1, but is {probability}"
             );
         }
-        self.model.validate().context("`model` cannot be used")
+        Ok(())
+    }
+
+    /// The books, which from now on are named in full, as pairs in batches, and their tokenizer.
+    ///
+    /// # Errors
+    /// If a book cannot be read or has too few chapters.
+    pub fn read(
+        &mut self,
+        random: Stream,
+        device: &Device,
+    ) -> Result<(BertTokenizer, SentencePairBatches)> {
+        let [training, validation] = documents(self)?;
+        let texts = training.iter().flatten().map(String::as_str);
+        let tokenizer = BertTokenizer::learn(texts, self.vocab_size, true)?;
+        let pairs = |name: &str, documents: &[Document], pairs: &SentencePairsConfig| {
+            let documents = Documents::encode(name, documents, &tokenizer)?;
+            let random = random.named(name);
+            anyhow::Ok(documents.pairs(pairs, tokenizer.special_tokens(), random))
+        };
+        let training = pairs("the training part", &training, &self.pairs)?;
+        let once = SentencePairsConfig { n_duplicates: 1, ..self.pairs };
+        let validation = pairs("the validation part", &validation, &once)?;
+        let batches = SentencePairBatches::new(
+            training,
+            validation,
+            Masking::new(self.masking, &tokenizer),
+            self.masking_time,
+            self.batch_size,
+            random.named("batches"),
+            device,
+        )?;
+        Ok((tokenizer, batches))
     }
 }
 
 impl ModelConfig {
-    fn validate(&self) -> Result<()> {
+    /// Whether a model of these sizes can be made; the error names the first that cannot.
+    pub fn validate(&self) -> Result<()> {
         let Self { d_model, n_layers, n_heads, dropout } = *self;
         check_sizes(&[("d_model", d_model), ("n_layers", n_layers), ("n_heads", n_heads)])?;
         if !d_model.is_multiple_of(n_heads) {
@@ -126,7 +173,7 @@ impl ModelConfig {
     }
 
     /// The config of the model for a vocabulary and rows of a length.
-    fn for_rows(&self, vocab_size: usize, n_positions: usize) -> BertConfig {
+    pub fn for_rows(&self, vocab_size: usize, n_positions: usize) -> BertConfig {
         let Self { d_model, n_layers, n_heads, dropout } = *self;
         let config = BertConfig {
             vocab_size,
@@ -158,11 +205,10 @@ struct PreparedBert {
 ///
 /// # Errors
 /// If a book cannot be read or has too few chapters, a gap has no `[MASK]`, or the model does not fit.
-pub fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
-    let [training, validation] = documents(&mut config.data)?;
-    let texts = training.iter().flatten().map(String::as_str);
-    let tokenizer = BertTokenizer::learn(texts, config.data.vocab_size, true)?;
+    let device = config.device.open()?.autodiff();
+    let (tokenizer, data) = config.data.read(random, &device)?;
     for gap in &config.gaps {
         // Better now than after the training.
         let row = tokenizer.row(gap, None, config.data.pairs.max_seq_length)?;
@@ -172,24 +218,6 @@ pub fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
             config.data.pairs.max_seq_length
         );
     }
-    let pairs = |name: &str, documents: &[Document], pairs: &SentencePairsConfig| {
-        let documents = Documents::encode(name, documents, &tokenizer)?;
-        let random = random.named(name);
-        anyhow::Ok(documents.pairs(pairs, tokenizer.special_tokens(), random))
-    };
-    let training = pairs("the training part", &training, &config.data.pairs)?;
-    let once = SentencePairsConfig { n_duplicates: 1, ..config.data.pairs };
-    let validation = pairs("the validation part", &validation, &once)?;
-    let device = config.device.open()?.autodiff();
-    let data = SentencePairBatches::new(
-        training,
-        validation,
-        Masking::new(config.data.masking, &tokenizer),
-        config.data.masking_time,
-        config.data.batch_size,
-        random.named("batches"),
-        &device,
-    )?;
     let model_config =
         config.model.for_rows(tokenizer.vocab_size(), config.data.pairs.max_seq_length);
     let trainee = Trainee::new(
@@ -262,8 +290,8 @@ impl Prepared for PreparedBert {
             &MaskedTokenAndNextSentence,
             &self.data,
             &|directory| {
-                write_config(directory, &self.model_config)?;
-                model_directory::write_tokenizer(self.tokenizer.tokenizer(), directory)
+                let tokenizer = self.tokenizer.tokenizer();
+                model_directory::write_others(&self.model_config, tokenizer, directory)
             },
             &json!({ "model": self.config.model, "data": self.config.data }),
         )

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::labelled::{self, ModelConfig};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
 
@@ -59,11 +59,18 @@ pub struct LabelledConfig {
     pub batch_size: usize,
 }
 
-impl ClassificationConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for ClassificationConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[("data.batch_size", self.data.batch_size)])?;
         self.model.validate()
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -83,7 +90,7 @@ struct PreparedClassifier {
 ///
 /// # Errors
 /// If a line of the file is not as expected, a class is not of the training part, or the model does not fit.
-pub fn prepare(mut config: ClassificationConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: ClassificationConfig) -> Result<Box<dyn Prepared>> {
     let file = datasets::find(&mut config.data.path, "tsv")?;
     let texts = LabelledTexts::from_file(&file, config.data.first_line)?;
     datasets::check(&[&file], &mut config.data.sha256)?;

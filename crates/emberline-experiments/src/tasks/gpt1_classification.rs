@@ -8,15 +8,17 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
-use emberline_checkpoint::{read_config, write_atomically, write_config};
+use emberline_checkpoint::{read_config, write_atomically};
 use emberline_core::Stream;
 use emberline_evaluation::{ConfusionMatrix, predict_groups};
-use emberline_finetuning::{ClassificationAndNextToken, GroupBatches, GroupExample, TaskInputs};
+use emberline_finetuning::{
+    ClassificationAndNextToken, GroupBatches, GroupExample, Plan, TaskInputs,
+};
 use emberline_models::gpt1::{Gpt1, Gpt1Config};
 use emberline_models::gpt1_task::{Gpt1Task, Gpt1TaskConfig, Task};
 use emberline_pretraining::NextToken;
 use emberline_text::{FirstLine, LabelColumn, LabelledText, LabelledTexts, Tokenizer, Vocabulary};
-use emberline_training::{Metrics, Trained, TrainingConfig, best_checkpoint, read_metrics};
+use emberline_training::{Trained, TrainingConfig, best_checkpoint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -24,7 +26,7 @@ use super::documents::TextData;
 use super::gpt::{DataConfig, ModelConfig};
 use super::labelled;
 use super::trainee::{Session, Trainee};
-use super::{Findings, PRETRAINING, Prepared, Pretraining};
+use super::{Findings, Kind, PRETRAINING, Prepared, Stage, stage_loss};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::datasets;
 use crate::model_directory::{self, AnyModel};
@@ -78,6 +80,9 @@ pub struct FinetunedConfig {
     pub next_token_weight: f64,
     /// The probability that a number that the head reads is dropped in training.
     pub head_dropout: f64,
+    /// What of the model is trained; all of it, where it is not said.
+    #[serde(default)]
+    pub plan: Plan,
 }
 
 /// A model of language.
@@ -92,15 +97,22 @@ pub struct PretrainingConfig {
     pub training: TrainingConfig,
 }
 
-impl Gpt1ClassificationConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for Gpt1ClassificationConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[("data.batch_size", self.data.batch_size)])?;
         let weight = self.model.next_token_weight;
         let is_weight = weight.is_finite() && weight >= 0.0;
         ensure!(is_weight, "`model.next_token_weight` must be at least 0, but is {weight}");
         check_dropout(self.model.head_dropout).context("`model.head_dropout` cannot be used")?;
         self.pretraining.validate().context("`pretraining` cannot be used")
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -156,7 +168,7 @@ struct PreparedGpt1 {
 ///
 /// # Errors
 /// If a text cannot be read, a class is not of the training part, or a model does not fit.
-pub fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
     let device = config.device.open()?.autodiff();
     let (gpt_config, gpt, tokenizer, untrained) = begin(&mut config, random, &device)?;
@@ -192,6 +204,8 @@ pub fn prepare(mut config: Gpt1ClassificationConfig) -> Result<Box<dyn Prepared>
         Gpt1Task::stored_name,
         device,
     )?;
+    let plan = &config.model.plan;
+    plan.of(&trainee.model).context("`model.plan` does not fit the model")?;
     let [_, _, test] = parts;
     Ok(Box::new(PreparedGpt1 {
         config,
@@ -300,8 +314,10 @@ impl Prepared for PreparedGpt1 {
         self.trainee.parameters()
     }
 
-    fn pretraining(&self) -> Option<Pretraining<'_>> {
-        let Untrained { trainee, data, tokenizer } = self.untrained.as_ref()?;
+    fn stages(&self) -> Vec<Stage<'_>> {
+        let Some(Untrained { trainee, data, tokenizer }) = &self.untrained else {
+            return Vec::new();
+        };
         let PretrainingConfig { data: read, model, training } = &self.config.pretraining;
         let config = model.gpt1(tokenizer.vocab_size(), read.seq_length);
         let train = move |session: Session<'_>| {
@@ -309,14 +325,11 @@ impl Prepared for PreparedGpt1 {
                 session,
                 &NextToken,
                 &data.windows,
-                &|directory| {
-                    write_config(directory, &config)?;
-                    model_directory::write_tokenizer(tokenizer, directory)
-                },
+                &|directory| model_directory::write_others(&config, tokenizer, directory),
                 &json!({ "model": model, "data": read, "seed": self.config.training.seed }),
             )
         };
-        Some(Pretraining { training, train: Box::new(train) })
+        vec![Stage { folder: PRETRAINING, training, train: Box::new(train) }]
     }
 
     fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
@@ -330,13 +343,14 @@ impl Prepared for PreparedGpt1 {
             _ => None,
         };
         let Gpt1ClassificationConfig { data, model, pretraining, .. } = &self.config;
-        trainee.as_ref().unwrap_or(&self.trainee).train(
+        trainee.as_ref().unwrap_or(&self.trainee).train_by(
+            &model.plan,
             session,
             &ClassificationAndNextToken { next_token_weight: model.next_token_weight },
             &self.data,
             &|directory| {
-                write_config(directory, &self.model_config)?;
-                model_directory::write_tokenizer(&self.tokenizer, directory)?;
+                let Self { model_config, tokenizer, .. } = self;
+                model_directory::write_others(model_config, tokenizer, directory)?;
                 write_atomically(directory.join(labelled::LABELS), &self.classes.to_json())
             },
             &json!({ "model": model, "data": data, "pretraining": pretraining }),
@@ -362,7 +376,7 @@ impl Prepared for PreparedGpt1 {
         ];
         let mut metrics: BTreeMap<String, f64> =
             metrics.map(|(name, value)| (name.to_string(), value)).into();
-        metrics.extend(pretraining_loss(directory)?);
+        metrics.extend(stage_loss(directory, PRETRAINING)?);
         Ok(Findings {
             metrics,
             samples: labelled::answers(&self.test, &self.classes, &predicted, SHOWN),
@@ -381,19 +395,4 @@ impl PreparedGpt1 {
         let random = self.random.named("task");
         self.trainee.with_model(self.model_config.init_on(gpt, random, &self.trainee.device))
     }
-}
-
-/// The lowest validation loss of the pretraining in a run directory, if there was one.
-fn pretraining_loss(directory: &Path) -> Result<Option<(String, f64)>> {
-    let directory = directory.join(PRETRAINING);
-    if best_checkpoint(&directory)?.is_none() {
-        return Ok(None);
-    }
-    let metrics = read_metrics(&directory)?;
-    let losses = metrics.iter().filter_map(|metrics| match metrics {
-        Metrics::Validation(metrics) => Some(metrics.validation_loss),
-        Metrics::Training(_) => None,
-    });
-    let loss = losses.fold(f64::INFINITY, f64::min);
-    Ok(Some(("pretraining_validation_loss".to_string(), loss)))
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::documents::{Documents, Rows, TextData, Texts};
 use super::language_modelling::{SamplesConfig, perplexity};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
 use crate::model_directory::{self, AnyModel, Loaded};
@@ -74,15 +74,22 @@ pub struct ModelConfig {
     pub path: String,
 }
 
-impl Gpt2FinetuningConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for Gpt2FinetuningConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[
             ("data.batch_size", self.data.batch_size),
             ("data.seq_length", self.data.seq_length),
             ("data.micro_batches", self.data.micro_batches),
         ])?;
         self.samples.validate()
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -99,7 +106,7 @@ struct PreparedFinetuning {
 ///
 /// # Errors
 /// If the directory is not one of a GPT-2, the text cannot be read or is too short, or the model does not fit.
-pub fn prepare(mut config: Gpt2FinetuningConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: Gpt2FinetuningConfig) -> Result<Box<dyn Prepared>> {
     let (model, data) = (&config.model.path, &config.data.path);
     ensure!(!model.is_empty(), "`model.path` is not set: --set model.path=DIRECTORY names a GPT-2");
     let is_named = *data != Texts::One(String::new());
@@ -144,8 +151,7 @@ impl Prepared for PreparedFinetuning {
             &NextToken,
             &self.data.windows,
             &|directory| {
-                write_config(directory, &self.model_config)?;
-                model_directory::write_tokenizer(&self.tokenizer, directory)
+                model_directory::write_others(&self.model_config, &self.tokenizer, directory)
             },
             &json!({ "model": self.config.model, "data": self.config.data }),
         )

@@ -82,7 +82,8 @@ pub fn answers(
             true => String::new(),
             false => format!(", but it is {}", text.label),
         };
-        format!("{}: {answer}{verdict}\n", text.text)
+        let second = text.second.as_ref().map_or(String::new(), |second| format!(" | {second}"));
+        format!("{}{second}: {answer}{verdict}\n", text.text)
     };
     (0..texts.len()).step_by(texts.len().div_ceil(n_shown).max(1)).map(line).collect()
 }

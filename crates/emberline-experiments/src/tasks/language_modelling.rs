@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::{datasets, generate, model_directory};
 
@@ -92,9 +92,12 @@ pub struct SamplesConfig {
     pub temperature: f64,
 }
 
-impl LanguageModellingConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for LanguageModellingConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[
             ("data.batch_size", self.data.batch_size),
             ("data.seq_length", self.data.seq_length),
@@ -102,6 +105,10 @@ impl LanguageModellingConfig {
         ])?;
         check_model(&self.model.for_vocabulary(1)).context("`model` cannot be used")?;
         self.samples.validate()
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -208,7 +215,7 @@ struct PreparedLanguageModel {
 ///
 /// # Errors
 /// If the text cannot be read or is too short, a prompt is not of its characters, or the model does not fit.
-pub fn prepare(mut config: LanguageModellingConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: LanguageModellingConfig) -> Result<Box<dyn Prepared>> {
     let corpus = read_text(&mut config.data)?;
     let tokenizer = Tokenizer::characters(&corpus);
     for prompt in &config.samples.prompts {

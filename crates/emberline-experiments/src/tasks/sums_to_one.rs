@@ -24,7 +24,7 @@ use serde_json::json;
 
 use super::gpt::ModelConfig;
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::result::{Figure, Scale, Table};
 
@@ -67,9 +67,12 @@ pub struct SourceConfig {
     pub batch_size: usize,
 }
 
-impl SumsToOneConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for SumsToOneConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        None
+    }
+
+    fn validate(&self) -> Result<()> {
         let SourceConfig { n_symbols, length, n_tokens, batch_size } = self.data;
         check_sizes(&[
             ("data.n_symbols", n_symbols),
@@ -84,6 +87,10 @@ impl SumsToOneConfig {
             "`data.length` {length} of `data.n_symbols` {n_symbols} gives more than {MAX_SEQUENCES} sequences"
         );
         self.model.validate().context("`model` cannot be used")
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -189,7 +196,7 @@ struct PreparedSums {
 ///
 /// # Errors
 /// If there are too few symbols, the device cannot be opened, or the model does not fit.
-pub fn prepare(config: SumsToOneConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(config: SumsToOneConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
     let SourceConfig { n_symbols, length, n_tokens, batch_size } = config.data;
     let source = Source::new(n_symbols, random.named("source"));

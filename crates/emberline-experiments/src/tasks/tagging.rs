@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::labelled::{self, ModelConfig};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
 
@@ -63,11 +63,18 @@ pub struct TaggedConfig {
     pub batch_size: usize,
 }
 
-impl TaggingConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for TaggingConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         check_sizes(&[("data.batch_size", self.data.batch_size)])?;
         self.model.validate()
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -93,8 +100,10 @@ struct PreparedTagger {
 ///
 /// # Errors
 /// If a line of a file is not as expected, a tag is not of the training file, or the model does not fit.
-pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
-    let [training, validation, test] = read(&mut config.data)?;
+fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
+    let TaggedConfig { path, training, validation, test, sha256, separator, .. } = &mut config.data;
+    let [training, validation, test] =
+        read(path, [training, validation, test], sha256, *separator)?;
     let words = labelled::vocabulary(&training.words(), config.data.min_count)?;
     let tags = Vocabulary::of_labels(&training.tags());
     let part = |sentences: TaggedSentences| -> Result<Part> {
@@ -140,15 +149,22 @@ pub fn prepare(mut config: TaggingConfig) -> Result<Box<dyn Prepared>> {
     }))
 }
 
-/// The sentences of a config, which from now on names their folder and their checksum.
-fn read(data: &mut TaggedConfig) -> Result<[TaggedSentences; 3]> {
-    let folder = datasets::find_folder(&mut data.path)?;
-    let files: [PathBuf; 3] =
-        [&data.training, &data.validation, &data.test].map(|name| folder.join(name));
+/// The sentences for training, validation and test of a folder, which is from now on named in full, and their checksum.
+///
+/// # Errors
+/// If a line of a file is not as expected.
+pub fn read(
+    path: &mut String,
+    names: [&str; 3],
+    sha256: &mut Option<String>,
+    separator: Separator,
+) -> Result<[TaggedSentences; 3]> {
+    let folder = datasets::find_folder(path)?;
+    let files: [PathBuf; 3] = names.map(|name| folder.join(name));
     let [training, validation, test] =
-        files.each_ref().map(|file| TaggedSentences::from_file(file, data.separator));
+        files.each_ref().map(|file| TaggedSentences::from_file(file, separator));
     let sentences = [training?, validation?, test?];
-    datasets::check(&files.each_ref().map(PathBuf::as_path), &mut data.sha256)?;
+    datasets::check(&files.each_ref().map(PathBuf::as_path), sha256)?;
     Ok(sentences)
 }
 
@@ -253,7 +269,7 @@ impl PreparedTagger {
 
 /// Sentences from all over a part: a tag that is not `O` stands behind its word, and the right one where it is
 /// another.
-fn samples(sentences: &[TaggedSentence], predicted: &[Vec<&str>]) -> String {
+pub fn samples(sentences: &[TaggedSentence], predicted: &[Vec<&str>]) -> String {
     let mut text = String::new();
     for place in (0..sentences.len()).step_by(sentences.len().div_ceil(SHOWN)) {
         let TaggedSentence { words, tags, .. } = &sentences[place];

@@ -5,9 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use burn::module::Module;
+use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use emberline_checkpoint::{CheckpointError, Stored};
+use emberline_core::LayerGroups;
 use emberline_core::parameters::parameter_count;
+use emberline_finetuning::Plan;
 use emberline_training::{
     Data, ModelFiles, Objective, Observer, Trained, Trainer, TrainingConfig, best_checkpoint,
     latest_checkpoint,
@@ -16,6 +19,7 @@ use serde_json::Value;
 
 use crate::config::check_memory;
 use crate::model_directory::{load_weights_into, save_weights_of};
+use crate::terminal;
 
 /// A training as the program asks for it, whatever the kind of the run.
 pub struct Session<'a> {
@@ -80,12 +84,55 @@ impl<M: Module> Trainee<M> {
         write_others: &dyn Fn(&Path) -> Result<(), CheckpointError>,
         identity: &Value,
     ) -> Result<Trained<()>> {
+        let (optimizer, prepare) = (None, |_, model| model);
+        self.run(session, objective, data, write_others, identity, optimizer, &prepare)
+    }
+
+    /// The same, where a plan says what is trained, and how fast; it is shown as a table.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train), and if the plan does not fit the model.
+    pub fn train_by<O: Objective<M>, D: Data<Batch = O::Batch>>(
+        &self,
+        plan: &Plan,
+        session: Session<'_>,
+        objective: &O,
+        data: &D,
+        write_others: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+        identity: &Value,
+    ) -> Result<Trained<()>>
+    where
+        M: LayerGroups,
+    {
+        let TrainingConfig { optimizer, schedule, .. } = session.training;
+        let planned = plan.of(&self.model)?;
+        let table = planned.table(schedule.peak(), optimizer.weight_decay());
+        terminal::note(table.trim_end());
+        let optimizer = Some(planned.optimizer(optimizer, &self.model));
+        let prepare = |step, model| planned.prepare(step, model);
+        self.run(session, objective, data, write_others, identity, optimizer, &prepare)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "those of the two above, and what they differ in"
+    )]
+    fn run<O: Objective<M>, D: Data<Batch = O::Batch>>(
+        &self,
+        session: Session<'_>,
+        objective: &O,
+        data: &D,
+        write_others: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+        identity: &Value,
+        optimizer: Option<ModuleOptimizer>,
+        prepare: &dyn Fn(u64, M) -> M,
+    ) -> Result<Trained<()>> {
         let Session { directory, training, observer, interrupt } = session;
         let trainer = Trainer {
             config: training,
             objective,
             data,
-            optimizer: None,
+            optimizer,
             device: &self.device,
             directory,
             files: ModelFiles {
@@ -99,7 +146,7 @@ impl<M: Module> Trainee<M> {
             observer,
             interrupt,
         };
-        let trained = trainer.resume(self.model.clone())?;
+        let trained = trainer.resume_with(self.model.clone(), prepare)?;
         let Trained { outcome, step, validation_loss, best, .. } = trained;
         Ok(Trained { model: (), outcome, step, validation_loss, best })
     }

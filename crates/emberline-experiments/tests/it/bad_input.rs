@@ -64,6 +64,7 @@ fn a_config_that_cannot_be_run_names_its_key() {
         ("tagger", "data.separator=comma", ["data.separator", "comma"]),
         ("memory-horizon", "data.distances=[4, 2]", ["data.distances", "[4, 2]"]),
         ("memory-horizon", "data.distances=[]", ["data.distances", "0"]),
+        ("digits-transfer", "transfer.head_rate=0", ["transfer.head_rate", "0"]),
         ("long-range", "model.d_model=7", ["model.d_model", "7 with 2 heads"]),
         ("long-range", "model.transformer.n_heads=3", ["model.transformer.n_heads", "3 heads"]),
         ("long-range", "timing.lengths=[]", ["timing.lengths", "0"]),

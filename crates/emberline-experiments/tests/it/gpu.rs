@@ -12,7 +12,7 @@ use emberline_recurrent::{
 use crate::program::{Folder, metrics};
 
 /// The device that `cargo xtask test --device NAME` names.
-fn name() -> String {
+pub fn name() -> String {
     std::env::var("EMBERLINE_TEST_DEVICE").unwrap_or_else(|_| "wgpu".to_string())
 }
 

@@ -63,7 +63,7 @@ fn every_other_operation(device: &Device) -> Vec<Found> {
     let vectors = ["gamma", "beta"].map(|name| random(name, [6], device));
     let [gamma, beta] = vectors.clone();
     let normal = layer_norm(input.clone(), gamma.clone(), beta, 1e-5);
-    let dropped = Dropout { probability: 0.3 }.forward(input.clone(), Some(Stream::new(7)));
+    let dropped = Dropout::new(0.3).forward(input.clone(), Some(Stream::new(7)));
     let keys = random("keys", [2, 7, 6], device);
     let scores = additive_scores(input.clone(), keys.clone(), gamma);
     let mut found = vec![

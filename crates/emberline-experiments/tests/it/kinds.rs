@@ -97,6 +97,37 @@ fn long_range_sets_what_is_seen_recalled_and_taken_beside_each_other() {
     }
 }
 
+#[test]
+fn new_digits_are_learned_in_three_ways_and_drawn_with_error_bars() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "digits-transfer");
+    for way in ["scratch", "frozen", "fine_tuned"] {
+        for n_images in [1, 3] {
+            let accuracy = metric(&result, &format!("accuracy_{way}_{n_images}"));
+            assert!((0.0..=1.0).contains(&accuracy), "{way}: {accuracy}");
+        }
+    }
+    let lines = result["figures"][0]["lines"].as_array().unwrap();
+    let names: Vec<&str> = lines.iter().map(|line| line[0].as_str().unwrap()).collect();
+    assert_eq!(names, ["from scratch", "", "", "frozen", "", "", "fine-tuned", "", ""]);
+    assert!(finished.stdout.contains("± fine-tuned"), "{}", finished.stdout);
+    let too_many = folder.tiny_run_of("digits-transfer", "other", &["--set=transfer.n_images=[7]"]);
+    refused(too_many, 1, &["6 images of the digit 0", "9 are asked for"]);
+}
+
+#[test]
+fn a_plan_of_a_config_is_shown_and_one_that_does_not_fit_is_refused_before_pretraining() {
+    let folder = Folder::new();
+    let with = |out: &str, plan: &str| {
+        folder.tiny_run_of("gpt1-classify", out, &["--set", &format!("model.plan.train={plan}")])
+    };
+    let finished = folder.succeed(with("frozen", "{ mode = \"head\" }"));
+    let table = &finished.stderr;
+    assert!(table.contains("blocks.0") && table.contains("together"), "{table}");
+    let pattern = with("other", "{ mode = \"matching\", patterns = [\"layers\"] }");
+    refused(pattern, 1, &["`model.plan`", "\"layers\" matches no parameter", "gpt.blocks.0"]);
+}
+
 /// The tokens seen until each logged update.
 fn tokens_seen(folder: &Folder, run: &str) -> Vec<u64> {
     let lines = folder.read(&format!("{run}/metrics.jsonl"));
@@ -288,6 +319,23 @@ fn a_bert_guesses_words_and_neighbours_and_fills_gaps() {
 }
 
 #[test]
+fn ways_of_masking_are_asked_for_tokens_of_every_way_and_for_classes() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "masking-ablation");
+    let ways = ["mask_only", "random_only", "keep_only", "all_three"];
+    for way in ways {
+        for asked in ways {
+            let name = format!("{way}_accuracy_on_{asked}");
+            assert!((0.0..=1.0).contains(&metric(&result, &name)), "{name}");
+        }
+        assert!((0.0..=1.0).contains(&metric(&result, &format!("{way}_text_accuracy"))));
+    }
+    metric(&result, "untrained_text_accuracy");
+    assert!(finished.stdout.contains("keep only"), "{}", finished.stdout);
+    assert!(folder.path("masking-ablation/keep_only/checkpoints").is_dir());
+}
+
+#[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
     for experiment in [
@@ -299,6 +347,8 @@ fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() 
         "gpt3-banded",
         "gpt1-classify",
         "bert-pretrain-tiny",
+        "bert-classify",
+        "digits-transfer",
     ] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");

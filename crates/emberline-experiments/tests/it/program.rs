@@ -48,12 +48,25 @@ impl Folder {
                 (sentences.to_string() + "fox\tthe lazy dog\n").as_bytes(),
             );
         }
+        let question = r#"{"id": "q", "question": "Who sat?", "answers": [{"text": "cat", "answer_start": 4}]}"#;
+        let passage = format!(r#"{{"context": "The cat sat. A dog ran.", "qas": [{question}]}}"#);
+        let articles = vec![format!(r#"{{"title": "Cats", "paragraphs": [{passage}]}}"#); 10];
+        folder.write("squad.json", format!(r#"{{"data": [{}]}}"#, articles.join(", ")).as_bytes());
         std::fs::create_dir(folder.path("parallel")).unwrap();
         for part in ["train", "val", "test_2016_flickr"] {
             let (de, en) = ("Ein Hund läuft.\nEine Frau!\n", "A dog runs.\nA woman!\n");
             folder.write(&format!("parallel/{part}.de"), de.repeat(6).as_bytes());
             folder.write(&format!("parallel/{part}.en"), en.repeat(6).as_bytes());
         }
+        // A bar at a height of its own for each digit, in six widths.
+        let digits = (0..60).map(|image| {
+            let (digit, width) = (image % 10, 3 + image / 10);
+            let pixel =
+                |place| if place / 8 * 10 / 8 == digit && place % 8 < width { 16 } else { digit };
+            let pixels = (0..64).map(|place| format!("{},", pixel(place)));
+            format!("{}{digit}\n", pixels.collect::<String>())
+        });
+        folder.write("digits.csv", digits.collect::<String>().as_bytes());
         folder
     }
 
@@ -115,7 +128,8 @@ impl Folder {
     pub fn tiny_run_of(&self, experiment: &str, out: &str, more: &[&str]) -> Command {
         let (_, changes) = TINY_OTHERS.iter().find(|(name, _)| *name == experiment).unwrap();
         let mut command = self.emberline(&["run", experiment, "--out", out]);
-        let changes = SHORT.iter().chain(*changes);
+        let books: &[&str] = if FINETUNED.contains(&experiment) { &TINY_BOOKS } else { &[] };
+        let changes = SHORT.iter().chain(books).chain(*changes);
         command.args(changes.flat_map(|change| ["--set", change])).args(more);
         command
     }
@@ -137,8 +151,23 @@ const SHORT: [&str; 5] = [
     "training.checkpoint_every=3",
 ];
 
+/// The experiments in which a BERT reads books before its task.
+const FINETUNED: [&str; 4] = ["bert-classify", "bert-ner", "bert-qa", "bert-sentences"];
+
+/// What makes that reading tiny.
+const TINY_BOOKS: [&str; 7] = [
+    "pretraining.data={ books = [\"book.txt\"], vocab_size = 60, batch_size = 4, masking_time = \"static\", \
+     masking = {}, pairs = { max_seq_length = 16, n_duplicates = 2 } }",
+    "pretraining.model={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.1 }",
+    "pretraining.training.steps=12",
+    "pretraining.training.schedule.warmup_steps=2",
+    "pretraining.training.log_every=1",
+    "pretraining.training.evaluate_every=6",
+    "pretraining.training.checkpoint_every=6",
+];
+
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 13] = [
+const TINY_OTHERS: [(&str, &[&str]); 19] = [
     (
         "poem-gru",
         &[
@@ -263,6 +292,35 @@ const TINY_OTHERS: [(&str, &[&str]); 13] = [
         ],
     ),
     (
+        "masking-ablation",
+        &[
+            "data.books=[\"book.txt\"]",
+            "data.vocab_size=60",
+            "data.pairs.max_seq_length=16",
+            "data.pairs.n_duplicates=2",
+            "data.batch_size=4",
+            "model.d_model=8",
+            "texts.path=authors",
+        ],
+    ),
+    ("bert-sentences", &["data.path=authors", "data.batch_size=2", "data.max_length=16"]),
+    ("bert-classify", &["data.path=authors", "data.batch_size=2", "data.max_length=16"]),
+    (
+        "bert-ner",
+        &[
+            "data.path=tagged",
+            "data.training=train.tsv",
+            "data.validation=dev.tsv",
+            "data.test=test.tsv",
+            "data.batch_size=4",
+            "data.max_length=16",
+        ],
+    ),
+    (
+        "bert-qa",
+        &["data.path=squad.json", "data.batch_size=4", "data.max_length=16", "data.stride=2"],
+    ),
+    (
         "bert-pretrain-tiny",
         &[
             "data.books=[\"book.txt\"]",
@@ -272,6 +330,18 @@ const TINY_OTHERS: [(&str, &[&str]); 13] = [
             "data.batch_size=4",
             "model.d_model=8",
             "gaps=[\"the [MASK] sat.\"]",
+        ],
+    ),
+    (
+        "digits-transfer",
+        &[
+            "data.path=digits.csv",
+            "data.batch_size=4",
+            "data.n_test=2",
+            "model.channels=[2, 3]",
+            "transfer.n_images=[1, 3]",
+            "transfer.n_seeds=2",
+            "transfer.steps=6",
         ],
     ),
 ];

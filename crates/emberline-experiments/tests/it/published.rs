@@ -138,6 +138,37 @@ fn activations_of_berts_are_named_as_those_of_transformers() {
 }
 
 #[test]
+fn activations_of_pairs_are_those_of_transformers() {
+    let (folder, model) = (Folder::new(), bert("bert_pretraining"));
+    let expected = load_tensors(model.join("values_f32.safetensors")).unwrap();
+    let tensor = |name: &str| &expected.iter().find(|(other, _)| other == name).unwrap().1;
+    // The first row, which has no padding.
+    let row = |name: &str| {
+        let numbers = tensor(name).iter::<i64>().take(7).map(|number| number.to_string());
+        numbers.collect::<Vec<_>>().join(",")
+    };
+    let (tokens, segments) = (row("tokens"), row("segments"));
+    let activations = |more: &[&str]| {
+        let model = model.to_str().unwrap();
+        let arguments = ["activations", model, "--output", "found", "--tokens", &tokens];
+        folder.emberline(&[&arguments, more].concat())
+    };
+    folder.succeed(activations(&["--segments", &segments]));
+    for (name, found) in load_tensors(folder.path("found")).unwrap() {
+        let name = if name == "logits" { "prediction_logits" } else { &name };
+        for (found, expected) in found.iter::<f64>().zip(tensor(name).iter::<f64>()) {
+            let tolerance = 1e-5 * expected.abs().max(1.0);
+            assert!((found - expected).abs() < tolerance, "{name}: {found} for {expected}");
+        }
+    }
+    refused(activations(&["--segments", "0,1"]), 1, &["row 0 has 7 tokens and 2 segments"]);
+    let letters = gpt2();
+    let letters = letters.to_str().unwrap();
+    let of_gpt = ["activations", letters, "--output=found", "--tokens=1,2", "--segments=0,1"];
+    refused(folder.emberline(&of_gpt), 1, &["--segments are for a BERT"]);
+}
+
+#[test]
 fn heads_that_a_config_does_not_name_are_left_out_and_a_pooler_stays() {
     // So the first published models are: words by their config, pairs too by their weights.
     let folder = Folder::new();
@@ -172,7 +203,7 @@ fn what_a_bert_does_not_have_or_cannot_do_is_refused() {
     let config = std::fs::read_to_string(bert("bert_alone").join("config.json")).unwrap();
     let config = config.replace("BertModel", "BertForMaskedLM");
     std::fs::write(model.join("config.json"), config).unwrap();
-    refused(activations(), 1, &["is of a BertForMaskedLM", "have no cls.predictions"]);
+    refused(activations(), 1, &["read as a BertForMaskedLM", "have no cls.predictions"]);
     let words = bert("bert_words");
     let generate = ["generate", words.to_str().unwrap(), "--prompt", "a"];
     refused(folder.emberline(&generate), 1, &["holds a BERT, which writes no text"]);

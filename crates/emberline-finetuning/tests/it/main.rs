@@ -1,5 +1,10 @@
 //! The objectives with the trainer on whole models: they learn what they can, and only that.
 
+mod features;
+mod frozen;
+mod peft;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -7,16 +12,19 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use emberline_backend::{Embedding, Linear, LinearConfig, test_device};
 use emberline_checkpoint::CheckpointError;
+use emberline_core::parameters::ModulePath;
 use emberline_core::task::Token;
 use emberline_core::{Stream, TaskModel, TokenBatch};
 use emberline_evaluation::{predict_rows, predict_tokens};
-use emberline_finetuning::{Classification, LabelledBatch, LabelledBatches, TokenClassification};
+use emberline_finetuning::{
+    Classification, ExampleBatch, LabelledBatch, LabelledBatches, Planned, TokenClassification,
+};
 use emberline_models::recurrent_classifier::{self, RecurrentClassifierConfig};
 use emberline_models::recurrent_tagger::{self, RecurrentTaggerConfig};
 use emberline_recurrent::{AnyConfig, AnyStack, CellKind, Merge};
 use emberline_text::Example;
 use emberline_training::{
-    AdamWConfig, ModelFiles, Objective, OptimizerConfig, Schedule, Trainer, TrainingConfig,
+    AdamWConfig, Data, ModelFiles, Objective, OptimizerConfig, Schedule, Trainer, TrainingConfig,
 };
 use serde_json::Value;
 
@@ -27,6 +35,43 @@ fn train<M, O>(model: M, objective: &O, examples: &[Example], steps: u64, device
 where
     M: Module,
     O: Objective<M, Batch = LabelledBatch>,
+{
+    run(model, objective, &batches(examples, device), steps, device, None).valid()
+}
+
+/// The same by a plan, and with gradients.
+fn train_planned<M, O>(
+    model: M,
+    objective: &O,
+    examples: &[Example],
+    steps: u64,
+    planned: &Planned,
+) -> M
+where
+    M: Module,
+    O: Objective<M, Batch = LabelledBatch>,
+{
+    let device = test_device().autodiff();
+    run(model, objective, &batches(examples, &device), steps, &device, Some(planned))
+}
+
+fn batches(examples: &[Example], device: &Device) -> LabelledBatches {
+    let (training, validation) = (examples.to_vec(), examples[..4].to_vec());
+    LabelledBatches::new(training, validation, 16, Stream::new(2), device).unwrap()
+}
+
+fn run<M, O, D>(
+    model: M,
+    objective: &O,
+    data: &D,
+    steps: u64,
+    device: &Device,
+    planned: Option<&Planned>,
+) -> M
+where
+    M: Module,
+    O: Objective<M>,
+    D: Data<Batch = O::Batch>,
 {
     let config = TrainingConfig {
         steps,
@@ -40,8 +85,6 @@ where
         keep_checkpoints: 1,
         early_stopping: None,
     };
-    let (training, validation) = (examples.to_vec(), examples[..4].to_vec());
-    let data = LabelledBatches::new(training, validation, 16, Stream::new(2), device).unwrap();
     let directory = tempfile::tempdir().unwrap();
     // The model is not read again.
     let save = |_: &M, _: &std::path::Path| Ok::<_, CheckpointError>(());
@@ -49,8 +92,8 @@ where
     let trainer = Trainer {
         config: &config,
         objective,
-        data: &data,
-        optimizer: None,
+        data,
+        optimizer: planned.map(|planned| planned.optimizer(&config.optimizer, &model)),
         device,
         directory: directory.path(),
         files: ModelFiles { save: &save, load: &load },
@@ -58,7 +101,34 @@ where
         observer: &mut (),
         interrupt: &AtomicBool::new(false),
     };
-    trainer.start(model).unwrap().model.valid()
+    let prepare = |step, model| match planned {
+        Some(planned) => planned.prepare(step, model),
+        None => model,
+    };
+    trainer.start_with(model, &prepare).unwrap().model
+}
+
+/// The bits of every parameter, by its path.
+fn bits_of<M: Module>(model: &M) -> BTreeMap<String, Vec<u32>> {
+    #[derive(Default)]
+    struct Bits(ModulePath, BTreeMap<String, Vec<u32>>);
+    impl ModuleVisitor for Bits {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            let bits = parameter.base().into_data().iter::<f32>().map(f32::to_bits).collect();
+            self.1.insert(self.0.joined(), bits);
+        }
+
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+    }
+    let mut bits = Bits::default();
+    model.visit(&mut bits);
+    bits.1
 }
 
 /// Rows of 1 to 9 random tokens, with labels by a rule.
@@ -69,7 +139,7 @@ fn examples(seed: u64, rule: impl Fn(&[u32]) -> Vec<u32>) -> Vec<Example> {
             let length = 1 + random.below(0, 9) as u64;
             let tokens: Vec<u32> =
                 (1..=length).map(|token| random.below(token, VOCAB_SIZE) as u32).collect();
-            Example { labels: rule(&tokens), tokens }
+            Example { labels: rule(&tokens), tokens, ..Example::default() }
         })
         .collect()
 }

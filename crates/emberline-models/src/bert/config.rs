@@ -204,6 +204,13 @@ impl BertConfig {
         named.or(self.n_labels).unwrap_or(2)
     }
 
+    /// The names of the classes of a head, for those without one the names of `transformers`.
+    pub fn labels(&self) -> Vec<String> {
+        let named = |class| self.id2label.as_ref().and_then(|labels| labels.get(&class)).cloned();
+        let name = |class| named(class).unwrap_or_else(|| format!("LABEL_{class}"));
+        (0..self.n_classes()).map(name).collect()
+    }
+
     /// Whether a model can be made of it; the error names the first field that cannot be.
     ///
     /// # Errors
@@ -300,8 +307,10 @@ mod tests {
         assert_eq!(config.n_classes(), 2);
         let told = BertConfig { n_labels: Some(5), ..config.clone() };
         assert_eq!(told.n_classes(), 5);
+        assert_eq!(told.labels()[4], "LABEL_4");
         let named = told.with_labels(["good", "bad", "neither"]);
         assert_eq!((named.n_classes(), named.validate()), (3, Ok(())));
+        assert_eq!(named.labels(), ["good", "bad", "neither"]);
         assert_eq!(named.label2id.unwrap()["neither"], 2);
     }
 

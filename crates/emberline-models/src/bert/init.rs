@@ -8,7 +8,7 @@ use emberline_backend::{Dropout, Embedding, Gelu, LinearConfig};
 use emberline_core::Stream;
 
 use super::heads::Head;
-use super::{ActivationName, Bert, BertConfig, BertFor, Block};
+use super::{ActivationName, Architecture, Bert, BertConfig, BertFor, Block};
 
 impl BertConfig {
     /// A model without a head, which has a pooler.
@@ -41,7 +41,7 @@ impl BertConfig {
             norm: LayerNorm::init(d_model, self.epsilon, device),
             blocks: (0..self.n_layers).map(block).collect(),
             pooler: None,
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -66,7 +66,7 @@ impl BertConfig {
             attention_norm: norm(),
             feed_forward: self.feed_forward().init_normal(deviations, feed_forward, device),
             feed_forward_norm: norm(),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
         }
     }
 
@@ -89,6 +89,32 @@ impl BertConfig {
             .saturating_add(norm)
             .saturating_add(block.saturating_mul(n_layers))
             .saturating_add(pooler)
+    }
+
+    /// The parameters of [`init_any`](Self::init_any), which is not called for it; `u64::MAX` if there are more.
+    ///
+    /// # Panics
+    /// If the heads cannot share the width.
+    pub fn parameter_count_for(&self, architecture: Architecture) -> u64 {
+        let [d_model, vocab_size, n_classes] =
+            [self.d_model, self.vocab_size, self.n_classes()].map(|size| size as u64);
+        let scores = |n: u64| d_model.saturating_add(1).saturating_mul(n);
+        let pooler = scores(d_model);
+        // The layer before the table, its norm, and the bias after it.
+        let words = pooler.saturating_add(d_model.saturating_mul(2)).saturating_add(vocab_size);
+        let with_pooler = self.parameter_count();
+        let without_pooler = with_pooler.saturating_sub(pooler);
+        let (below, head) = match architecture {
+            Architecture::Model => (with_pooler, 0),
+            Architecture::PreTraining => (with_pooler, words.saturating_add(scores(2))),
+            Architecture::MaskedLm => (without_pooler, words),
+            Architecture::NextSentence => (with_pooler, scores(2)),
+            Architecture::SequenceClassification => (with_pooler, scores(n_classes)),
+            Architecture::TokenClassification => (without_pooler, scores(n_classes)),
+            Architecture::QuestionAnswering => (without_pooler, scores(2)),
+            Architecture::MultipleChoice => (with_pooler, scores(1)),
+        };
+        below.saturating_add(head)
     }
 
     fn attention(&self) -> MultiHeadAttentionConfig {

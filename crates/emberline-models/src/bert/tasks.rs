@@ -49,7 +49,7 @@ fn linear(config: &BertConfig, n_scores: usize, random: Stream, device: &Device)
 }
 
 fn dropout(config: &BertConfig) -> Dropout {
-    Dropout { probability: config.classifier_dropout() }
+    Dropout::new(config.classifier_dropout())
 }
 
 impl Head for ClassificationHead {
@@ -184,7 +184,7 @@ mod tests {
         bert.dropout.probability = 0.0;
         for block in &mut bert.blocks {
             block.dropout.probability = 0.0;
-            block.attention.dropout = 0.0;
+            block.attention.dropout.probability = 0.0;
         }
         let model = BertFor { bert, ..model };
         let logits = |dropout: Option<Stream>| {

@@ -136,7 +136,7 @@ impl ChoConfig {
             output: matrix("output", d_hidden + d_embedding + d_hidden, 2 * d_maxout),
             reduction: matrix("reduction", d_maxout, d_embedding),
             head: matrix("head", d_embedding, self.target_vocab_size),
-            dropout: Dropout { probability: dropout },
+            dropout: Dropout::new(dropout),
         }
     }
 

@@ -104,7 +104,7 @@ impl SutskeverConfig {
             decoder: layers.init(random.named("decoder"), device),
             head: LinearConfig::new(d_hidden, self.target_vocab_size)
                 .init(random.named("head"), device),
-            dropout: Dropout { probability: dropout },
+            dropout: Dropout::new(dropout),
             reversed_source: self.reversed_source,
         }
     }

@@ -35,6 +35,13 @@ pub struct BertSpecialTokens {
     pub mask: u32,
 }
 
+impl BertSpecialTokens {
+    /// All five.
+    pub fn all(self) -> [u32; 5] {
+        [self.pad, self.unknown, self.class, self.separator, self.mask]
+    }
+}
+
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {

@@ -1,4 +1,4 @@
-use emberline_training::{Metrics, Outcome};
+use emberline_training::{Metrics, Outcome, RateFinder};
 
 use crate::support::{Experiment, Recorder, timeless_metrics};
 
@@ -66,4 +66,19 @@ fn metrics_count_tokens_epochs_and_the_learning_rate_of_the_schedule() {
     }
     let steps: Vec<u64> = lines.iter().map(Metrics::step).collect();
     assert_eq!(steps, [1, 2, 3, 3, 4, 4]);
+}
+
+#[test]
+fn a_test_of_rates_learns_at_some_bursts_at_larger_ones_and_is_repeatable() {
+    let find = || {
+        let finder = RateFinder { first: 1e-4, last: 1e4, ..RateFinder::default() };
+        Experiment::new(1).find_rate(finder)
+    };
+    let curve = find();
+    assert_eq!(curve, find());
+    assert!((curve.rates[0] - 1e-4).abs() < 1e-12);
+    assert!(curve.rates.len() < 100, "the loss bursts at some rate below 10,000");
+    assert!(curve.losses.last().unwrap() > &(2.0 * curve.losses[0]), "{:?}", curve.losses);
+    let steepest = curve.steepest().unwrap();
+    assert!((1e-3..1e2).contains(&steepest), "{steepest}");
 }

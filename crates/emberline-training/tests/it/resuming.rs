@@ -38,6 +38,33 @@ fn a_run_interrupted_after_any_update_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn a_run_that_trains_a_parameter_from_some_update_on_goes_on_bit_for_bit() {
+    const FROZEN: u64 = 5;
+    let run = |directory: &Path, interrupt_at| {
+        let mut experiment = experiment();
+        experiment.data.interrupt_at = interrupt_at;
+        experiment.resume_thawing(directory, FROZEN).unwrap()
+    };
+    let initial = {
+        let mut experiment = Experiment::new(FROZEN);
+        experiment.objective.dropout = 0.2;
+        let directory = tempfile::tempdir().unwrap();
+        experiment.resume_thawing(directory.path(), FROZEN).unwrap().model.input()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let whole = run(directory.path(), None);
+    assert_ne!(whole.model.input(), initial);
+    for step in [3, FROZEN, 8] {
+        let directory = tempfile::tempdir().unwrap();
+        let interrupted = run(directory.path(), Some(step - 1));
+        assert_eq!((interrupted.outcome, interrupted.step), (Outcome::Interrupted, step));
+        assert_eq!(interrupted.model.input() == initial, step <= FROZEN);
+        let resumed = run(directory.path(), None);
+        assert_eq!(resumed.model.numbers(), whole.model.numbers());
+    }
+}
+
+#[test]
 fn a_run_without_a_checkpoint_begins_anew() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("metrics.jsonl"), "{\"step\":1,").unwrap();

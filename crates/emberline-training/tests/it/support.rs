@@ -10,8 +10,8 @@ use emberline_backend::test_device;
 use emberline_checkpoint::{CheckpointError, Stored, Weights, load_weights, save_weights};
 use emberline_core::{Carry, Count, Loss, Stream};
 use emberline_training::{
-    AdamWConfig, Data, Event, Metrics, ModelFiles, Objective, Observer, OptimizerConfig, Schedule,
-    Trained, Trainer, TrainingConfig, TrainingError, read_metrics,
+    AdamWConfig, Data, Event, Metrics, ModelFiles, Objective, Observer, OptimizerConfig, RateCurve,
+    RateFinder, Schedule, Trained, Trainer, TrainingConfig, TrainingError, read_metrics,
 };
 use serde_json::Value;
 
@@ -40,6 +40,11 @@ impl TinyRnn {
             bias: Param::from_data(TensorData::new(vec![0.0f32; d_hidden], [d_hidden]), device),
             output: matrix("output", [d_hidden, 1]),
         }
+    }
+
+    /// The weights that are frozen by [`Experiment::resume_thawing`].
+    pub fn input(&self) -> Vec<f32> {
+        self.input.val().into_data().iter().collect()
     }
 
     /// Every weight, in the order of declaration.
@@ -241,6 +246,28 @@ impl Experiment {
     pub fn resume(&self, directory: &Path) -> Result<Trained<TinyRnn>, TrainingError> {
         let device = test_device().autodiff();
         self.trainer(directory, &device, &mut ()).resume(TinyRnn::new(self.d_hidden, &device))
+    }
+
+    /// As [`start`](Self::start) and [`resume`](Self::resume), with the input weights frozen in the first updates.
+    pub fn resume_thawing(
+        &self,
+        directory: &Path,
+        frozen_updates: u64,
+    ) -> Result<Trained<TinyRnn>, TrainingError> {
+        let device = test_device().autodiff();
+        let thaw = |step, model: TinyRnn| {
+            let is_trained = step >= frozen_updates;
+            TinyRnn { input: model.input.set_require_grad(is_trained), ..model }
+        };
+        let model = TinyRnn::new(self.d_hidden, &device);
+        self.trainer(directory, &device, &mut ()).resume_with(model, &thaw)
+    }
+
+    /// The loss against growing rates, by plain gradient descent.
+    pub fn find_rate(&self, finder: RateFinder) -> RateCurve {
+        let model = TinyRnn::new(self.d_hidden, &test_device().autodiff());
+        let optimizer = OptimizerConfig::Sgd(Default::default()).init(&model);
+        finder.run(model, &self.objective, &self.data, optimizer)
     }
 
     fn trainer<'a>(

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::Device;
 use emberline_backend::device::DeviceName;
-use emberline_checkpoint::write_config;
 use emberline_core::Stream;
 use emberline_models::gpt2::{Gpt2, Gpt2Config};
 use emberline_pretraining::NextToken;
@@ -20,7 +19,7 @@ use serde_json::json;
 use super::documents::{Documents, Rows, TextData, Texts};
 use super::language_modelling::{SamplesConfig, perplexity};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::model_directory;
 
@@ -84,12 +83,19 @@ pub struct ModelConfig {
     pub dropout: f64,
 }
 
-impl GptConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for GptConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256.as_deref()
+    }
+
+    fn validate(&self) -> Result<()> {
         self.data.validate()?;
         self.model.validate().context("`model` cannot be used")?;
         self.samples.validate()
+    }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
     }
 }
 
@@ -164,7 +170,7 @@ struct PreparedGpt {
 ///
 /// # Errors
 /// If the text cannot be read or is too short, a prompt is not of its characters, or the model does not fit.
-pub fn prepare(mut config: GptConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: GptConfig) -> Result<Box<dyn Prepared>> {
     let random = Stream::new(config.training.seed);
     let device = config.device.open()?.autodiff();
     let (tokenizer, data) = config.data.read(random, &device)?;
@@ -195,8 +201,7 @@ impl Prepared for PreparedGpt {
             &NextToken,
             &self.data.windows,
             &|directory| {
-                write_config(directory, &self.model_config)?;
-                model_directory::write_tokenizer(&self.tokenizer, directory)
+                model_directory::write_others(&self.model_config, &self.tokenizer, directory)
             },
             &json!({ "model": self.config.model, "data": self.config.data }),
         )

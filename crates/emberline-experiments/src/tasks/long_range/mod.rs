@@ -28,7 +28,7 @@ use self::mixer::Work;
 use super::jacobian::jacobian_norms;
 use super::recall::{BRIDGED, Learners, Recall, Sequences, SequencesConfig, accuracy};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::result::{Figure, Scale, Table};
 
@@ -80,9 +80,12 @@ pub struct TimingConfig {
     pub runs: usize,
 }
 
-impl LongRangeConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for LongRangeConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        None
+    }
+
+    fn validate(&self) -> Result<()> {
         let (model, rising) = (&self.model, |values: &[usize]| values.is_sorted_by(|a, b| a < b));
         let (distances, lengths) = (&self.data.distances, &self.timing.lengths);
         check_sizes(&[
@@ -115,6 +118,10 @@ impl LongRangeConfig {
         );
         Ok(())
     }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
+    }
 }
 
 /// The sequences and the models.
@@ -128,7 +135,7 @@ struct PreparedRange {
 ///
 /// # Errors
 /// If the device cannot be opened, or the models do not fit into memory.
-pub fn prepare(config: LongRangeConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(config: LongRangeConfig) -> Result<Box<dyn Prepared>> {
     let device = config.device.open()?.autodiff();
     let random = Stream::new(config.training.seed);
     let data = Sequences::new(&config.data, random.named("sequences"), &device.clone().inner());

@@ -24,7 +24,7 @@ use self::gradient::gradient_norms;
 use self::learners::{Learner, Memory, learners};
 use super::recall::{BRIDGED, Learners, Recall, Sequences, SequencesConfig, accuracy};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Prepared};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::result::{Figure, Scale};
 
@@ -67,9 +67,12 @@ pub struct GradientConfig {
     pub rows: usize,
 }
 
-impl MemoryHorizonConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for MemoryHorizonConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        None
+    }
+
+    fn validate(&self) -> Result<()> {
         let distances = &self.data.distances;
         check_sizes(&[
             ("data.n_symbols", self.data.n_symbols),
@@ -87,6 +90,10 @@ impl MemoryHorizonConfig {
         );
         Ok(())
     }
+
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
+    }
 }
 
 /// The sequences and the models.
@@ -100,7 +107,7 @@ struct PreparedHorizon {
 ///
 /// # Errors
 /// If the device cannot be opened, or the models do not fit into memory.
-pub fn prepare(config: MemoryHorizonConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(config: MemoryHorizonConfig) -> Result<Box<dyn Prepared>> {
     let device = config.device.open()?.autodiff();
     let random = Stream::new(config.training.seed);
     let data = Sequences::new(&config.data, random.named("sequences"), &device.clone().inner());

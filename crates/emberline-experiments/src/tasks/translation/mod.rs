@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::data::DataConfig;
 pub use self::model::ModelConfig;
 pub use self::scores::ScoresConfig;
-use super::Prepared;
+use super::{Kind, Prepared};
 use crate::config::check_sizes;
 
 /// A model from one language into another.
@@ -89,9 +89,12 @@ fn one() -> usize {
     1
 }
 
-impl TranslationConfig {
-    /// Whether the values besides the training's can be run; the error names the first that cannot.
-    pub fn validate(&self) -> Result<()> {
+impl Kind for TranslationConfig {
+    fn data_sha256(&self) -> Option<&str> {
+        self.data.sha256()
+    }
+
+    fn validate(&self) -> Result<()> {
         let (BatchSize::Sentences(size) | BatchSize::Tokens(size)) = self.batches.size;
         check_sizes(&[
             ("batches.size", size),
@@ -119,6 +122,12 @@ impl TranslationConfig {
         Ok(())
     }
 
+    fn prepare(self) -> Result<Box<dyn Prepared>> {
+        prepare(self)
+    }
+}
+
+impl TranslationConfig {
     /// Whether there will be as many checkpoints as are to be averaged, whenever the run ends.
     fn validate_average(&self) -> Result<()> {
         let n = self.averaged_checkpoints;
@@ -166,7 +175,7 @@ impl TokensConfig {
 /// # Errors
 /// If a line of a file is not as expected or longer than the model takes, and not to be skipped; if the model does not
 /// fit.
-pub fn prepare(mut config: TranslationConfig) -> Result<Box<dyn Prepared>> {
+fn prepare(mut config: TranslationConfig) -> Result<Box<dyn Prepared>> {
     let parts = config.data.read(config.bad_lines)?;
     let tokenizers = config.tokens.learn(&parts.training)?;
     model::prepare(config, parts, tokenizers)

@@ -97,7 +97,7 @@ impl BahdanauConfig {
             decoder: layer(d_embedding + d_context).init(random.named("decoder"), device),
             output: linear("output", d_hidden + d_embedding + d_context, 2 * d_maxout, true),
             head: linear("head", d_maxout, self.target_vocab_size, true),
-            dropout: Dropout { probability: self.dropout },
+            dropout: Dropout::new(self.dropout),
             output_state: self.output_state,
         }
     }

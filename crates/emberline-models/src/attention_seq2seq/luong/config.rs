@@ -87,7 +87,7 @@ impl LuongConfig {
                 .init(random.named("attentional"), device),
             head: LinearConfig::new(d_hidden, self.target_vocab_size)
                 .init(random.named("head"), device),
-            dropout: Dropout { probability: dropout },
+            dropout: Dropout::new(dropout),
             input_feeding: self.input_feeding,
             reversed_source: self.reversed_source,
         }

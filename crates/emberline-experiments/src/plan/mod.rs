@@ -1,45 +1,32 @@
 //! `emberline plan`: what a model takes before there is one: parameters, memory, work, time.
 
+mod sizes;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use emberline_models::bert::{Architecture, BertConfig};
 use emberline_models::gpt1::Gpt1Config;
 use emberline_models::gpt2::Gpt2Config;
 use emberline_models::gpt3::Gpt3Config;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::sizes::{F32, Sizes};
 use crate::cli::PlanArguments;
 use crate::failure::{Failure, Outcome};
 use crate::names;
 use crate::result::grouped;
 use crate::terminal;
 
-/// The scores over the vocabulary that the head holds at a time at most: those of `linear_cross_entropy`.
-const SCORES: u64 = 9 * 1024 * 1024;
-/// The bytes of a number.
-const F32: u64 = size_of::<f32>() as u64;
-
-/// The sizes of a causal model that its costs follow from.
-#[derive(Clone, Debug, PartialEq)]
-struct Sizes {
-    parameters: u64,
-    vocab_size: u64,
-    n_positions: u64,
-    d_model: u64,
-    d_ff: u64,
-    n_layers: u64,
-    n_heads: u64,
-    /// The width of all heads together.
-    d_attention: u64,
-    /// How many keys a token sees in each kind of layer, and how many layers are of that kind.
-    bands: Vec<(Option<u64>, u64)>,
-}
-
 /// What a model takes. Memory is in bytes, of f32.
 #[derive(Debug, PartialEq, Serialize)]
 struct Plan {
     parameters: u64,
+    /// Those of each class that a BERT is published as.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    heads: BTreeMap<&'static str, u64>,
     weights: u64,
     gradients: u64,
     /// The two moments of Adam.
@@ -48,8 +35,9 @@ struct Plan {
     activations: u64,
     /// The most that an update holds at a time.
     training_memory: u64,
-    /// The keys and values of one text of the whole length.
-    cache: u64,
+    /// The keys and values of one text of the whole length, for models that write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<u64>,
     /// Of the forward pass, for a token of a text of the whole length.
     flops_per_token: f64,
     /// Of forward and backward pass.
@@ -91,7 +79,9 @@ fn presets() -> Vec<(&'static str, Sizes)> {
     let gpt3 = Gpt3Config::presets().map(|(name, config)| (name, Sizes::of_gpt3(&config)));
     let printed = Gpt3Config::as_printed().map(|(name, config)| (name, Sizes::of_gpt3(&config)));
     let gpt1 = [("openai-gpt", Sizes::of_gpt1(&Gpt1Config::default()))];
-    gpt1.into_iter().chain(gpt2).chain(gpt3).chain(printed).collect()
+    let bert = BertConfig::presets()
+        .map(|(name, config)| (name, Sizes::of_bert(&config, Architecture::PreTraining)));
+    gpt1.into_iter().chain(gpt2).chain(gpt3).chain(printed).chain(bert).collect()
 }
 
 /// The sizes of a preset, or of the model of a config.json or of the folder it is in.
@@ -127,65 +117,20 @@ fn sizes_of(model: &str) -> Result<Sizes> {
             config.validate().with_context(wrong)?;
             Ok(Sizes::of_gpt3(&config))
         }
+        Some("bert") => {
+            let config: BertConfig = serde_json::from_value(value).with_context(wrong)?;
+            config.validate().with_context(wrong)?;
+            let architecture = config.architecture().with_context(wrong)?;
+            Ok(Sizes::of_bert(&config, architecture))
+        }
         other => bail!(
-            "{name} is of model_type {}, and plans are made of openai-gpt, gpt2 and gpt3",
+            "{name} is of model_type {}, and plans are made of openai-gpt, gpt2, gpt3 and bert",
             other.unwrap_or("nothing")
         ),
     }
 }
 
 impl Sizes {
-    fn of_gpt1(config: &Gpt1Config) -> Self {
-        Self::dense(
-            config.parameter_count(),
-            [config.vocab_size, config.n_positions, config.d_model, 4 * config.d_model],
-            [config.n_layers, config.n_heads],
-        )
-    }
-
-    fn of_gpt2(config: &Gpt2Config) -> Self {
-        let d_ff = config.d_ff.unwrap_or(4 * config.d_model);
-        Self::dense(
-            config.parameter_count(),
-            [config.vocab_size, config.n_positions, config.d_model, d_ff],
-            [config.n_layers, config.n_heads],
-        )
-    }
-
-    fn of_gpt3(config: &Gpt3Config) -> Self {
-        let n_layers = config.n_layers as u64;
-        Self {
-            d_attention: (config.n_heads * config.d_head) as u64,
-            bands: vec![
-                (None, n_layers.div_ceil(2)),
-                (config.band.map(|band| band as u64), n_layers / 2),
-            ],
-            ..Self::dense(
-                config.parameter_count(),
-                [config.vocab_size, config.n_positions, config.d_model, 4 * config.d_model],
-                [config.n_layers, config.n_heads],
-            )
-        }
-    }
-
-    fn dense(
-        parameters: u64,
-        [vocab_size, n_positions, d_model, d_ff]: [usize; 4],
-        [n_layers, n_heads]: [usize; 2],
-    ) -> Self {
-        Self {
-            parameters,
-            vocab_size: vocab_size as u64,
-            n_positions: n_positions as u64,
-            d_model: d_model as u64,
-            d_ff: d_ff as u64,
-            n_layers: n_layers as u64,
-            n_heads: n_heads as u64,
-            d_attention: d_model as u64,
-            bands: vec![(None, n_layers as u64)],
-        }
-    }
-
     fn plan(
         &self,
         batch_size: u64,
@@ -197,51 +142,17 @@ impl Sizes {
         let training = 3.0 * flops;
         Plan {
             parameters: self.parameters,
+            heads: self.heads.iter().copied().collect(),
             weights: memory(self.parameters),
             gradients: memory(self.parameters),
             optimizer: memory(self.parameters).saturating_mul(2),
             activations: memory(self.activations(batch_size * seq_length)),
             training_memory: memory(self.training_memory(batch_size * seq_length)),
-            cache: memory(2 * self.n_layers * self.d_attention * seq_length),
+            cache: self.is_causal.then(|| memory(self.cache(seq_length))),
             flops_per_token: flops,
             training_flops_per_token: training,
             training_days: days(training),
         }
-    }
-
-    /// A multiply-add is two. Of a layer: queries, keys, values and output; the two feed-forward layers; scores and
-    /// weighted sums over the keys that a token sees on average. And the head.
-    fn flops_per_token(&self, seq_length: u64) -> f64 {
-        let [d_model, d_ff, d_attention] = [self.d_model, self.d_ff, self.d_attention];
-        let weights = self.n_layers * (4 * d_model * d_attention + 2 * d_model * d_ff)
-            + self.vocab_size * d_model;
-        let seen = |band: Option<u64>| -> f64 {
-            let band = band.unwrap_or(seq_length).min(seq_length) as f64;
-            // Token t sees min(t, band) keys.
-            (band * (band + 1.0) / 2.0 + (seq_length as f64 - band) * band) / seq_length as f64
-        };
-        let keys: f64 = self.bands.iter().map(|(band, layers)| seen(*band) * *layers as f64).sum();
-        2.0 * weights as f64 + 4.0 * keys * d_attention as f64
-    }
-
-    /// The numbers that an update keeps: of a layer both inputs of its sums, both norms' outputs, queries, keys and
-    /// values, the heads' output with a number a head, and what goes into and comes out of GELU; the last norm's input
-    /// and output, and the gradient of the latter.
-    fn activations(&self, n_tokens: u64) -> u64 {
-        let [d_model, d_ff, d_attention] = [self.d_model, self.d_ff, self.d_attention];
-        let layer = 4 * d_model + 4 * d_attention + self.n_heads + 2 * d_ff;
-        n_tokens.saturating_mul(self.n_layers * layer + 3 * d_model)
-    }
-
-    /// Weights, the optimizer's moments, and what is more: at the end of the forward pass activations, with the head's
-    /// scores and the gradient of its table, or at the end of the backward pass all gradients, with that table's from
-    /// the head still apart from that of the tokens.
-    fn training_memory(&self, n_tokens: u64) -> u64 {
-        let table = self.vocab_size * self.d_model;
-        let scores = n_tokens.saturating_mul(self.vocab_size).min(SCORES);
-        let forward = self.activations(n_tokens).saturating_add(table + scores);
-        let backward = self.parameters.saturating_add(table);
-        self.parameters.saturating_mul(3).saturating_add(forward.max(backward))
     }
 }
 
@@ -257,12 +168,17 @@ impl Plan {
                 format!("{} for {batch_size} x {seq_length} tokens", bytes(self.activations)),
             ),
             ("memory", format!("{} at most at a time", bytes(self.training_memory))),
-            ("cache", format!("{} for a text of {seq_length}", bytes(self.cache))),
             ("forward", format!("{:.4e} FLOPs a token", self.flops_per_token)),
             ("training", format!("{:.4e} FLOPs a token", self.training_flops_per_token)),
         ];
         let mut text: String =
             rows.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();
+        if let Some(cache) = self.cache {
+            text += &format!("{:<12} {} for a text of {seq_length}\n", "cache", bytes(cache));
+        }
+        for (class, parameters) in &self.heads {
+            text += &format!("{class}: {} parameters\n", grouped(*parameters));
+        }
         if let Some(days) = self.training_days {
             text += &format!("{:<12} {days:.4} days\n", "time");
         }
@@ -325,7 +241,45 @@ mod tests {
             let total = 300e9 * plan(name, 1, 2048).training_flops_per_token;
             assert!((0.95..1.35).contains(&(total / work)), "{name}: {:.3}", total / work);
         }
-        assert_eq!(presets().len(), published.len() + 1, "gpt3-13b as printed has no exact count");
+        // And gpt3-13b as printed, which has no exact count.
+        assert_eq!(presets().len(), published.len() + 1 + BertConfig::presets().len());
+    }
+
+    #[test]
+    fn a_bert_has_the_parameters_of_each_class_that_it_is_published_as() {
+        let base = plan("bert-base-uncased", 8, 512);
+        assert_eq!(base.parameters, 110_106_428);
+        for (class, parameters) in [
+            ("BertModel", 109_482_240),
+            ("BertForPreTraining", 110_106_428),
+            ("BertForMaskedLM", 109_514_298),
+            ("BertForSequenceClassification", 109_483_778),
+        ] {
+            assert_eq!(base.heads[class], parameters, "{class}");
+        }
+        assert_eq!((base.heads.len(), base.cache), (8, None));
+        assert_eq!(plan("bert-large-uncased", 1, 512).parameters, 336_226_108);
+        // Two for each weight of the layers, and attention; the tables cost nothing.
+        let layers = 12.0 * 12.0 * 768.0 * 768.0;
+        let attention = 12.0 * 4.0 * 512.0 * 768.0;
+        let head = base.flops_per_token - 2.0 * layers - attention;
+        assert!((0.0..0.05).contains(&(head / base.flops_per_token)), "{head:e}");
+        let text = base.text(8, 512);
+        assert!(text.contains("BertForMaskedLM: 109,514,298 parameters\n"), "{text}");
+    }
+
+    #[test]
+    fn the_head_of_a_bert_is_that_of_its_config() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = BertConfig::default().with_architecture(Architecture::SequenceClassification);
+        let config = serde_json::to_vec(&config.with_labels(["a", "b", "c"])).unwrap();
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let plan = plan(folder.path().to_str().unwrap(), 8, 128);
+        assert_eq!(plan.parameters, 109_482_240 + 3 * 769);
+        assert_eq!(
+            plan.training_memory,
+            4 * plan.weights + plan.activations.saturating_sub(plan.weights)
+        );
     }
 
     #[test]
@@ -333,15 +287,6 @@ mod tests {
         // Table D.1: 3.14e23 for 300 billion tokens, six for each parameter and token.
         let total = 300e9 * plan("gpt3-175b", 1, 2048).training_flops_per_token;
         assert!((total / 3.14e23 - 1.0).abs() < 0.03, "{total:e}");
-    }
-
-    #[test]
-    fn a_token_of_a_small_model_takes_what_one_counts_by_hand() {
-        let sizes =
-            Sizes { bands: vec![(None, 1), (Some(2), 1)], ..Sizes::dense(0, [5, 4, 2, 8], [2, 1]) };
-        // Four tokens see 1, 2, 3, 4 keys, in a band of two 1, 2, 2, 2.
-        let attention = 4.0 * 2.0 * (10.0 / 4.0 + 7.0 / 4.0);
-        assert_eq!(sizes.flops_per_token(4), 2.0 * (2.0 * (16.0 + 32.0) + 10.0) + attention);
     }
 
     #[test]

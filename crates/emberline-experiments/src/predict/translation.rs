@@ -1,4 +1,4 @@
-//! `emberline predict`: a trained model answers.
+//! `emberline predict translation`.
 
 use std::io::Read;
 
@@ -6,19 +6,13 @@ use anyhow::{Context, Result, ensure};
 use emberline_generation::BeamConfig;
 use serde_json::json;
 
-use crate::cli::{PredictTask, PredictTranslationArguments};
+use crate::cli::PredictTranslationArguments;
 use crate::failure::{Failure, Outcome};
 use crate::tasks::translation::translator;
 use crate::{model_directory, terminal};
 
-/// Prints what the model makes of the lines.
-pub fn run(task: PredictTask) -> Outcome {
-    match task {
-        PredictTask::Translation(arguments) => translation(&arguments),
-    }
-}
-
-fn translation(arguments: &PredictTranslationArguments) -> Outcome {
+/// Prints the translation of each line.
+pub fn run(arguments: &PredictTranslationArguments) -> Outcome {
     let beam = BeamConfig { beam_size: arguments.num_beams, ..BeamConfig::default() };
     beam.validate().map_err(|error| Failure::Usage(error.into()))?;
     let directory = model_directory::resolve(&arguments.model)?;
