@@ -4,6 +4,8 @@
 //! is changed by one thread, in the order of the corpus. So the vectors do not depend on the number of threads, and the
 //! loss is that of one model and no mixture.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::simd::{self, Kernel, LANES, Lanes, add_scaled, mul_add, prefetch, products};
@@ -63,7 +65,7 @@ pub(super) struct Position {
 impl Position {
     /// The positions up to `reach` away, with this one.
     #[inline(always)]
-    fn around(&self, position: usize, reach: usize) -> std::ops::Range<usize> {
+    fn around(&self, position: usize, reach: usize) -> Range<usize> {
         let [start, end] = self.sentence.map(|bound| bound as usize);
         position.saturating_sub(reach).max(start)..(position + reach + 1).min(end)
     }
@@ -391,11 +393,14 @@ impl Kernel for Updates<'_> {
     fn body<const FMA: bool>(self) {
         let stride = self.inputs.stride();
         let Steps { of_inputs, of_outputs } = self.steps;
-        let own = |row: u32| row as usize / self.n_owners;
-        let updates = || self.parts.iter().map(|part| &part.updates[self.owner][..]);
-        updates().flatten().for_each(|update| of_outputs[own(update.row)] += 1.0);
-        let share = |n_changes: f32| (self.longest / n_changes).min(1.0);
-        for updates in updates() {
+        // Loops, for closures are not always compiled for the instruction set of the kernel.
+        for part in self.parts {
+            for update in &part.updates[self.owner] {
+                of_outputs[update.row as usize / self.n_owners] += 1.0;
+            }
+        }
+        for part in self.parts {
+            let updates = &part.updates[self.owner];
             for (index, update) in updates.iter().enumerate() {
                 if let Some(next) = updates.get(index + AHEAD) {
                     // SAFETY: a row whose number leaves this rest is only this owner's.
@@ -404,49 +409,61 @@ impl Kernel for Updates<'_> {
                 // SAFETY: as above.
                 let row = unsafe { self.outputs.row(update.row as usize) };
                 let hidden = row_of(self.hidden, stride, update.position as usize);
-                let gradient = update.gradient * share(of_outputs[own(update.row)]);
-                add_scaled::<FMA>(row, gradient, hidden);
+                let n_changes = of_outputs[update.row as usize / self.n_owners];
+                let share = (self.longest / n_changes).min(1.0);
+                add_scaled::<FMA>(row, update.gradient * share, hidden);
             }
         }
-        updates().flatten().for_each(|update| of_outputs[own(update.row)] = 0.0);
-
-        let positions = self.positions.iter().enumerate();
-        let positions =
-            positions.filter(|(_, here)| here.word as usize % self.n_owners == self.owner);
-        for (position, here) in positions.clone() {
-            let weights = &mut of_inputs[own(here.word)];
-            for_each_change(self.positions, position, self.objective, |of| {
-                *weights += self.weights[of]
-            });
+        for part in self.parts {
+            for update in &part.updates[self.owner] {
+                of_outputs[update.row as usize / self.n_owners] = 0.0;
+            }
         }
-        for (position, here) in positions.clone() {
-            // SAFETY: as above.
-            let row = unsafe { self.inputs.row(here.word as usize) };
-            let share = share(of_inputs[own(here.word)]);
-            for_each_change(self.positions, position, self.objective, |of| {
-                add_scaled::<FMA>(row, share, row_of(self.changes, stride, of));
-            });
+        for (position, here) in self.positions.iter().enumerate() {
+            let word = here.word as usize;
+            if word % self.n_owners == self.owner {
+                for other in changing(self.positions, position, self.objective) {
+                    if reaches(self.positions, other, position, self.objective) {
+                        of_inputs[word / self.n_owners] += self.weights[other];
+                    }
+                }
+            }
         }
-        positions.for_each(|(_, here)| of_inputs[own(here.word)] = 0.0);
+        for (position, here) in self.positions.iter().enumerate() {
+            let word = here.word as usize;
+            if word % self.n_owners == self.owner {
+                // SAFETY: as above.
+                let row = unsafe { self.inputs.row(word) };
+                let share = (self.longest / of_inputs[word / self.n_owners]).min(1.0);
+                for other in changing(self.positions, position, self.objective) {
+                    if reaches(self.positions, other, position, self.objective) {
+                        add_scaled::<FMA>(row, share, row_of(self.changes, stride, other));
+                    }
+                }
+            }
+        }
+        for here in self.positions {
+            if here.word as usize % self.n_owners == self.owner {
+                of_inputs[here.word as usize / self.n_owners] = 0.0;
+            }
+        }
     }
 }
 
-/// The positions whose changes the vector of a word takes on: with skip-gram its own, with CBOW those in whose window it is.
+/// The positions that the change of a word may come from: with skip-gram its own, with CBOW those around.
 #[inline(always)]
-fn for_each_change(
-    positions: &[Position],
-    position: usize,
-    objective: &Objective,
-    mut take: impl FnMut(usize),
-) {
-    if !objective.is_cbow() {
-        return take(position);
+fn changing(positions: &[Position], position: usize, objective: &Objective) -> Range<usize> {
+    match objective.is_cbow() {
+        true => positions[position].around(position, objective.window()),
+        false => position..position + 1,
     }
-    for other in positions[position].around(position, objective.window()) {
-        if other != position && other.abs_diff(position) <= positions[other].reach as usize {
-            take(other);
-        }
-    }
+}
+
+/// Whether it does: with CBOW, whether the word is in their window.
+#[inline(always)]
+fn reaches(positions: &[Position], from: usize, position: usize, objective: &Objective) -> bool {
+    let distance = from.abs_diff(position);
+    !objective.is_cbow() || (distance > 0 && distance <= positions[from].reach as usize)
 }
 
 #[inline(always)]

@@ -27,3 +27,4 @@ mod predict;
 mod program;
 mod published;
 mod resume;
+mod vectors;
