@@ -128,7 +128,7 @@ impl Prepared for PreparedAblation {
         let stage = |(folder, mask, random): &(&'static str, f64, f64)| {
             let masking = self.masking(*mask, *random);
             Stage {
-                folder: *folder,
+                folder,
                 training: &self.config.training,
                 train: Box::new(move |session: Session<'_>| self.learn(masking, session)),
             }
