@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Failure;
 use crate::cargo::{cargo_at_root, is_library, output, packages, text};
-use crate::layers;
+use crate::layers::{self, FACADE};
 
 /// Crates whose presence means that a build compiles C or looks for system libraries.
 const C_BUILDERS: [&str; 7] =
@@ -16,9 +16,6 @@ const C_BUILDERS: [&str; 7] =
 
 /// Burn's backends.
 const BACKENDS: [&str; 5] = ["burn-flex", "burn-wgpu", "burn-cuda", "burn-cubecl", "burn-ndarray"];
-
-/// The library that has every other one as a feature.
-const FACADE: &str = "emberline";
 
 type Check = fn() -> Result<()>;
 

@@ -13,6 +13,9 @@ const BACKEND_FEATURES: [&str; 12] = [
     "autotune", "webgpu",
 ];
 
+/// The library that has every other one as a feature.
+pub const FACADE: &str = "emberline";
+
 /// What a row lets a crate use.
 #[derive(Debug, PartialEq)]
 struct Allowed {
@@ -39,11 +42,13 @@ fn row(line: &str) -> Option<(String, Allowed)> {
     layer.parse::<u8>().ok()?;
     let name = name.strip_prefix('`')?.split('`').next()?;
     let list = |cell: &str, prefix: &str| {
-        cell.split(',')
-            .map(str::trim)
-            .filter(|item| !matches!(*item, "" | "–"))
-            .map(|item| format!("{prefix}{item}"))
-            .collect()
+        let name = |item: &str| match item {
+            // The facade has the name of the whole.
+            FACADE => FACADE.to_string(),
+            item => format!("{prefix}{item}"),
+        };
+        let items = cell.split(',').map(str::trim).filter(|item| !matches!(*item, "" | "–"));
+        items.map(name).collect()
     };
     Some((name.into(), Allowed { ours: list(ours, "emberline-"), burn: list(burn, "") }))
 }
@@ -119,7 +124,8 @@ mod tests {
             "| layer | crate | holds | ours | Burn |\n\
              | --- | --- | --- | --- | --- |\n\
              | 2 | `emberline-a` | things | core, text | burn |\n\
-             | 3 | `emberline-gone` | nothing | – | – |",
+             | 3 | `emberline-gone` | nothing | – | – |\n\
+             | 4 | `emberline-c` | more | emberline | – |",
         );
         let packages = [
             json!({ "name": "emberline-a", "features": { "gpu": ["burn/wgpu"] }, "dependencies": [
@@ -131,6 +137,9 @@ mod tests {
                 { "name": "serde", "kind": null },
             ]}),
             json!({ "name": "emberline-b", "features": {}, "dependencies": [] }),
+            json!({ "name": "emberline-c", "features": {}, "dependencies": [
+                { "name": "emberline", "kind": null },
+            ]}),
         ];
         assert_eq!(
             compare(&table, &packages),

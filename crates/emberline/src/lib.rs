@@ -36,6 +36,8 @@ pub use emberline_backend as backend;
 pub use emberline_backend::DeviceName;
 pub use emberline_checkpoint as checkpoint;
 pub use emberline_core as core;
+#[cfg(feature = "embeddings")]
+pub use emberline_embeddings as embeddings;
 #[cfg(feature = "evaluation")]
 pub use emberline_evaluation as evaluation;
 #[cfg(feature = "finetuning")]
