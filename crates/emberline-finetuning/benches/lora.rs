@@ -44,6 +44,7 @@ fn step_of(way: &str, config: &BertConfig, shape: [usize; 2]) -> impl FnMut() + 
     let batch = LabelledBatch {
         tokens: TokenBatch::new(tokens(shape, config.vocab_size, &device)),
         labels: tokens([1, shape[0]], config.n_classes(), &device).squeeze_dim(0),
+        labelled: None,
     };
     let model: BertForSequenceClassification =
         config.init_for(Stream::new(0), &device.clone().autodiff());

@@ -5,7 +5,7 @@ mod support;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use emberline_backend::{CrossEntropyOptions, linear_cross_entropy};
 use emberline_core::{EncoderDecoder, Stream, TokenBatch};
 use emberline_models::attention_seq2seq::bahdanau::{self, BahdanauConfig, OutputState};

@@ -48,6 +48,7 @@ fn finetuning(config: &BertConfig, shape: [usize; 2], device: &Device) -> impl F
     let batch = LabelledBatch {
         tokens: TokenBatch::new(tokens(shape, config.vocab_size, device)),
         labels: tokens([1, shape[0]], config.n_classes(), device).squeeze_dim(0),
+        labelled: None,
     };
     let device = device.clone().autodiff();
     let mut model: BertForSequenceClassification = config.init_for(Stream::new(0), &device);

@@ -129,9 +129,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use emberline_backend::test_device;
+    use emberline_text::BertTokenizer;
 
     use super::*;
-    use crate::tiny_encoder::masking;
+    use crate::masking::MaskingConfig;
+    use crate::tiny_encoder::{VOCAB_SIZE, masking};
 
     /// A pair for each number, which its only token that can be masked says twelve times.
     fn numbered(numbers: std::ops::Range<u32>) -> Vec<PairRow> {
@@ -205,6 +207,23 @@ mod tests {
         let is_random: Vec<i32> =
             data.validation().next().unwrap().is_random.to_data().iter().collect();
         assert_eq!(is_random, [1, 0, 1]);
+    }
+
+    #[test]
+    fn another_masking_is_of_the_same_pairs_in_the_same_order() {
+        let data = batches(MaskingTime::Static);
+        let tokenizer =
+            BertTokenizer::learn(["abcdefghijklm nopqrstuvwxyz"], VOCAB_SIZE, true).unwrap();
+        let keep = MaskingConfig { mask: 0.0, random: 0.0, ..MaskingConfig::default() };
+        let kept = data.with_masking(Masking::new(keep, &tokenizer));
+        for step in 0..6 {
+            let ([one], [other]) = (&data.update(step)[..], &kept.update(step)[..]) else {
+                panic!("one batch an update")
+            };
+            assert_eq!(labels(one), labels(other));
+            let ids: Vec<i32> = other.tokens.tokens.to_data().iter().collect();
+            assert!(!ids.contains(&4), "no token becomes [MASK]");
+        }
     }
 
     #[test]

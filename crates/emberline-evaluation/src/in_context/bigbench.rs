@@ -152,7 +152,8 @@ mod tests {
         assert_eq!((found.name.as_str(), found.separator.as_str()), ("odd", "\n"));
         assert_eq!(found.items[0].as_example(), "\nQ: red, cat\nA: cat");
         let Item::Choice { choices, .. } = &found.items[0] else { panic!("{found:?}") };
-        assert_eq!(choices.iter().map(|choice| choice.grade).collect::<Vec<_>>(), [0.0, 1.0]);
+        // In the order of their texts.
+        assert_eq!(choices.iter().map(|choice| choice.grade).collect::<Vec<_>>(), [1.0, 0.0]);
         let written = task(&text.replace("multiple_choice_grade", "exact_str_match")).unwrap();
         assert!(matches!(&written.items[0], Item::Text { targets, .. } if targets[0] == "cat"));
     }

@@ -27,7 +27,7 @@ pub fn bert_classify() -> BertFinetuningConfig<ClassifiedConfig> {
     of("bert-classify", data, 282)
 }
 
-/// Whether a film is liked: the sentences of SST-2, in its own files or GLUE's.
+/// Whether a film is liked: the whole sentences of SST-2.
 pub fn bert_sst2() -> BertFinetuningConfig<ClassifiedConfig> {
     let data = ClassifiedConfig {
         path: String::new(),

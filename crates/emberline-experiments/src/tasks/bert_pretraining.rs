@@ -264,7 +264,8 @@ fn documents(data: &mut DataConfig) -> Result<[Vec<Document>; 2]> {
     Ok([training, validation])
 }
 
-fn share_of_most_frequent(data: &SentencePairBatches) -> f64 {
+/// Of the labels of the validation masks, the part of the most frequent one.
+pub fn share_of_most_frequent(data: &SentencePairBatches) -> f64 {
     let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
     for batch in data.validation() {
         for label in batch.labels.to_data().iter::<i64>() {

@@ -12,14 +12,14 @@ use emberline_checkpoint::Stored;
 use emberline_core::Stream;
 use emberline_evaluation::{ConfusionMatrix, spearman};
 use emberline_finetuning::Batches;
-use emberline_models::bert::{Pooling, SentenceEncoder};
+use emberline_models::bert::{Bert, Pooling, SentenceEncoder};
 use emberline_text::{Example, LabelledText, LabelledTexts, TextColumns, Vocabulary};
 use emberline_training::{Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::bert_finetuning::{Beginning, ClassifiedConfig, PretrainingConfig, TaskData, examples};
-use super::sentence_vectors::{cosine, shared_words, vectors};
+use super::sentence_vectors::{cosine, shared, vectors, words};
 use super::trainee::{Session, Trainee};
 use super::vector_probe::{Probe, VectorBatch, VectorClass, VectorExample};
 use super::{Findings, Kind, Prepared, Stage};
@@ -217,25 +217,28 @@ impl Prepared for PreparedSentences {
         let encoder = self.pretrained(directory)?;
         let [training, _, test] = &self.parts;
         let [known, asked] = [training, test].map(|part| self.vectors(&encoder, &part.rows));
-        let probe = self.trainee.best(directory)?.valid();
-        let nearest: Vec<(usize, f64)> = asked
-            .iter()
-            .map(|vector| nearest(known.iter().map(|other| cosine(vector, other))))
-            .collect();
-        let by_words = test.texts.texts().iter().map(|text| {
-            let known = training.texts.texts().iter();
-            nearest_class(known.map(|other| shared_words(&text.text, &other.text)), training)
+        let nearest = nearest_of(&known, &asked, |one, other| cosine(one, other));
+        let untrained = SentenceEncoder { bert: self.untrained(), ..encoder.clone() };
+        let [known_so, asked_so] =
+            [training, test].map(|part| self.vectors(&untrained, &part.rows));
+        let by_untrained = nearest_of(&known_so, &asked_so, |one, other| cosine(one, other));
+        let [known_words, asked_words] = [training, test].map(|part| {
+            part.texts.texts().iter().map(|text| words(&text.text)).collect::<Vec<_>>()
         });
-        let by_vectors = nearest.iter().map(|(place, _)| training.rows[*place].labels[0]);
-        let mut metrics = BTreeMap::from([
-            (
-                "test_accuracy_of_linear_layer".into(),
-                self.accuracy(probe.classes(&asked, &self.device())),
-            ),
-            ("test_accuracy_of_nearest_sentence".into(), self.accuracy(by_vectors)),
-            ("test_accuracy_of_most_shared_words".into(), self.accuracy(by_words)),
-            ("test_count".into(), asked.len() as f64),
-        ]);
+        let by_words = nearest_of(&known_words, &asked_words, shared);
+        let probe = self.trainee.best(directory)?.valid();
+        let mut metrics = BTreeMap::new();
+        for (name, nearest) in [
+            ("nearest_sentence", &nearest),
+            ("nearest_untrained", &by_untrained),
+            ("most_shared_words", &by_words),
+        ] {
+            let classes = nearest.iter().map(|(place, _)| training.rows[*place].labels[0]);
+            metrics.insert(format!("test_accuracy_of_{name}"), self.accuracy(classes));
+        }
+        let by_layer = probe.classes(&asked, &self.device());
+        metrics.insert("test_accuracy_of_linear_layer".into(), self.accuracy(by_layer));
+        metrics.insert("test_count".into(), asked.len() as f64);
         metrics.extend(self.judged(&encoder)?);
         metrics.extend(self.beginning.findings(directory)?);
         let mut samples = self.told(&encoder)?;
@@ -249,15 +252,14 @@ impl Prepared for PreparedSentences {
     }
 }
 
-/// The place of the greatest number, the first of several, and the number.
-fn nearest(numbers: impl Iterator<Item = f64>) -> (usize, f64) {
+/// For each asked text the known one that is most alike, the first of several, and how alike it is.
+fn nearest_of<T>(known: &[T], asked: &[T], alike: impl Fn(&T, &T) -> f64) -> Vec<(usize, f64)> {
     let better = |best: (usize, f64), next: (usize, f64)| if next.1 > best.1 { next } else { best };
-    numbers.enumerate().fold((0, f64::NEG_INFINITY), better)
-}
-
-/// The class of the text of a part to which the greatest number belongs.
-fn nearest_class(numbers: impl Iterator<Item = f64>, part: &Part) -> u32 {
-    part.rows[nearest(numbers).0].labels[0]
+    let nearest = |asked: &T| {
+        let numbers = known.iter().map(|known| alike(asked, known)).enumerate();
+        numbers.fold((0, f64::NEG_INFINITY), better)
+    };
+    asked.iter().map(nearest).collect()
 }
 
 impl PreparedSentences {
@@ -271,6 +273,11 @@ impl PreparedSentences {
         Ok(SentenceEncoder { bert, ..self.encoder.clone() })
     }
 
+    /// The same model at random weights.
+    fn untrained(&self) -> Bert {
+        self.beginning.config.init(self.random.named("encoder"), &self.device())
+    }
+
     fn vectors(&self, encoder: &SentenceEncoder, rows: &[Example]) -> Vec<Vec<f32>> {
         vectors(encoder, rows, self.config.data.batch_size, &self.device())
     }
@@ -282,7 +289,7 @@ impl PreparedSentences {
         matrix.accuracy()
     }
 
-    /// The vectors of both texts of pairs.
+    /// The cosine of each pair.
     fn pairs(&self, encoder: &SentenceEncoder, pairs: &[[&str; 2]]) -> Result<Vec<f64>> {
         let mut sides = Vec::new();
         for side in [0, 1] {
@@ -306,7 +313,7 @@ impl PreparedSentences {
             .map(|pair| [&pair.text[..], pair.second.as_deref().unwrap_or_default()])
             .collect();
         let by_words: Vec<f64> =
-            pairs.iter().map(|[one, other]| shared_words(one, other)).collect();
+            pairs.iter().map(|[one, other]| shared(&words(one), &words(other))).collect();
         let metrics = [
             ("judged_spearman_of_cosine", spearman(numbers, &self.pairs(encoder, &pairs)?)),
             ("judged_spearman_of_shared_words", spearman(numbers, &by_words)),

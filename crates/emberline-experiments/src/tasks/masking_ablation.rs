@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::bert_finetuning::{ClassifiedConfig, TaskData, examples};
-use super::bert_pretraining::{DataConfig, ModelConfig};
+use super::bert_pretraining::{DataConfig, ModelConfig, share_of_most_frequent};
 use super::sentence_vectors::{nearest_means, vectors};
 use super::trainee::{Session, Trainee};
 use super::{Findings, Kind, Prepared, Stage};
@@ -128,7 +128,7 @@ impl Prepared for PreparedAblation {
         let stage = |(folder, mask, random): &(&'static str, f64, f64)| {
             let masking = self.masking(*mask, *random);
             Stage {
-                folder: *folder,
+                folder,
                 training: &self.config.training,
                 train: Box::new(move |session: Session<'_>| self.learn(masking, session)),
             }
@@ -161,6 +161,7 @@ impl Prepared for PreparedAblation {
         }
         let untrained = self.accuracy_on_texts(&self.trainee.model.valid());
         metrics.insert("untrained_text_accuracy".into(), untrained);
+        metrics.insert("most_frequent_token".into(), share_of_most_frequent(&self.data));
         let columns = WAYS.iter().map(|(way, ..)| format!("tokens, {}", way.replace('_', " ")));
         Ok(Findings {
             metrics,
@@ -216,7 +217,7 @@ impl PreparedAblation {
         let device = self.device();
         let bert = model.bert.clone();
         let encoder = SentenceEncoder { bert, pooling: Pooling::Mean, normalizes: false };
-        let batch_size = self.config.data.batch_size;
+        let batch_size = self.config.texts.batch_size;
         let [of_known, of_asked] =
             [known, asked].map(|texts| vectors(&encoder, texts, batch_size, &device));
         let labels: Vec<u32> = known.iter().map(|text| text.labels[0]).collect();

@@ -314,7 +314,7 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named() {
     with(
         "model.safetensors",
         &of_other("model.safetensors"),
-        &["model.safetensors", "head.weight"],
+        &["the tensors of model do not fit", "head.weight"],
     );
     with("config.json", b"{\"model_type\": \"t5\"}", &["config.json"]);
     let config = folder.read(&format!("{model}/config.json"));

@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, TensorData};
 use emberline_backend::device::DeviceName;
 use emberline_core::{SentencePair, Stream, TaskModel, TokenBatch, TokenEncoder, VocabularyHead};
-use emberline_finetuning::{Classification, LabelledBatch};
+use emberline_finetuning::{Classification, ExampleBatch, LabelledBatch};
 use emberline_models::bert::{BertConfig, BertForPreTraining, BertForSequenceClassification};
 use emberline_pretraining::{MaskedRow, MaskedTokenAndNextSentence, PairRow, SentencePairBatch};
 use emberline_text::Example;
@@ -79,7 +79,11 @@ fn pretrained(device: &Device) -> Vec<TensorData> {
 fn finetuned(device: &Device) -> Vec<TensorData> {
     let model: BertForSequenceClassification =
         config().init_for(Stream::new(1), &device.clone().autodiff());
-    let example = |tokens: &[u32], label| Example { tokens: tokens.to_vec(), labels: vec![label] };
+    let example = |tokens: &[u32], label| Example {
+        tokens: tokens.to_vec(),
+        labels: vec![label],
+        ..Example::default()
+    };
     let examples = [example(&[2, 5, 6, 7, 3], 2), example(&[2, 8, 3], 0)];
     let batch = LabelledBatch::new(&examples.iter().collect::<Vec<_>>(), device);
     let optimizer = OptimizerConfig::AdamW(AdamWConfig::default());

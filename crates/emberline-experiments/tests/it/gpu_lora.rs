@@ -38,6 +38,7 @@ fn step(device: &Device) -> Vec<TensorData> {
     let batch = LabelledBatch {
         tokens: TokenBatch::padded(&[&[1, 5, 2, 9], &[3, 3]], device),
         labels: Tensor::from_data([1, 0], device),
+        labelled: None,
     };
     let mut found = Vec::new();
     // In the first update B alone learns: A has no gradient while B is zero.

@@ -287,7 +287,7 @@ mod tests {
         Asked {
             question: question.into(),
             passage: passage.into(),
-            answers: vec![start..start + answer.len()],
+            answers: std::iter::once(start..start + answer.len()).collect(),
             windows: tokenizer.windows(Some(question), passage, max_length, 2).unwrap(),
         }
     }
