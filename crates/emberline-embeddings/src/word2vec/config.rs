@@ -80,10 +80,11 @@ impl Word2VecConfig {
         }
     }
 
-    /// CBOW with the settings of the C program.
+    /// CBOW with the settings of the C program, but for the learning rate: the exact gradient of a mean is smaller than
+    /// what the program takes for it, by the number of words in a context.
     pub fn cbow() -> Self {
         let architecture = Architecture::Cbow;
-        Self { architecture, learning_rate: 0.05, block_words: 1024, ..Self::skip_gram() }
+        Self { architecture, learning_rate: 0.25, block_words: 1024, ..Self::skip_gram() }
     }
 
     /// Whether it can be trained with.

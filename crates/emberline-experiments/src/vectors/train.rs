@@ -39,7 +39,11 @@ pub fn run(arguments: &TrainArguments) -> Outcome {
 }
 
 fn config(arguments: &TrainArguments) -> Result<Word2VecConfig> {
-    let base = if arguments.cbow { Word2VecConfig::cbow() } else { Word2VecConfig::skip_gram() };
+    let base = match (arguments.cbow, arguments.faithful) {
+        (false, _) => Word2VecConfig::skip_gram(),
+        (true, false) => Word2VecConfig::cbow(),
+        (true, true) => faithful::cbow(),
+    };
     let mut table = Table::try_from(base).context("a config has a TOML form")?;
     for text in &arguments.overrides {
         overrides::set(&mut table, text)?;
