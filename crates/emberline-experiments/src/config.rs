@@ -19,6 +19,8 @@ use crate::tasks::bert_pretraining::BertPretrainingConfig;
 use crate::tasks::bert_sentences::BertSentencesConfig;
 use crate::tasks::classification::ClassificationConfig;
 use crate::tasks::digits_transfer::DigitsTransferConfig;
+use crate::tasks::elmo_features::ElmoFeaturesConfig;
+use crate::tasks::elmo_pretraining::ElmoPretrainingConfig;
 use crate::tasks::gpt::GptConfig;
 use crate::tasks::gpt1_classification::Gpt1ClassificationConfig;
 use crate::tasks::gpt2_finetuning::Gpt2FinetuningConfig;
@@ -124,6 +126,10 @@ kinds! {
     "bert_answers" BertAnswers(BertFinetuningConfig<AskedConfig>),
     /// Sentences as vectors of a BERT.
     "bert_sentences" BertSentences(BertSentencesConfig),
+    /// Words are predicted from both sides by an ELMo.
+    "elmo_pretraining" ElmoPretraining(ElmoPretrainingConfig),
+    /// A sentence gets a class without the layers of an ELMo and with them.
+    "elmo_features" ElmoFeatures(ElmoFeaturesConfig),
     /// Probabilities of all sequences are summed.
     "sums_to_one" SumsToOne(SumsToOneConfig),
     /// Dense against banded attention.

@@ -136,7 +136,7 @@ fn committed_folders() -> Vec<PathBuf> {
 }
 
 /// The one file of an extension in a data set's folder, besides its README and licence.
-fn file_in(folder: &Path, extension: &str) -> Result<PathBuf> {
+pub fn file_in(folder: &Path, extension: &str) -> Result<PathBuf> {
     let files = files_in(folder, extension)?;
     match files.as_slice() {
         [file] => Ok(file.clone()),

@@ -10,6 +10,8 @@ pub mod char_gpt;
 pub mod char_lstm;
 pub mod char_rnn;
 pub mod digits_transfer;
+pub mod elmo_books;
+pub mod elmo_features;
 pub mod gpt1_classify;
 pub mod gpt2_finetune;
 pub mod gpt3_banded;
@@ -28,8 +30,9 @@ use anyhow::{Context, Result};
 
 use crate::config::RunConfig::{
     self, Banded, BertAnswers, BertClassification, BertPretraining, BertSentences, BertTagging,
-    Classification, DigitsTransfer, Gpt, Gpt1Classification, Gpt2Finetuning, LanguageModelling,
-    LongRange, MaskingAblation, MemoryHorizon, SumsToOne, Tagging, Translation,
+    Classification, DigitsTransfer, ElmoFeatures, ElmoPretraining, Gpt, Gpt1Classification,
+    Gpt2Finetuning, LanguageModelling, LongRange, MaskingAblation, MemoryHorizon, SumsToOne,
+    Tagging, Translation,
 };
 use crate::names;
 
@@ -122,6 +125,22 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 2,
         shows: "what each sees, recalls and takes: field, Jacobian and recall against distance, steps and time against length",
         config: || LongRange(long_range::long_range()),
+    },
+    Experiment {
+        name: "elmo-books",
+        system: "ELMo, 2+2 layers of 256, projected to 64",
+        data: "austen, shakespeare",
+        minutes: 15,
+        shows: "the next word and the one before from characters, and one word that has several meanings",
+        config: || ElmoPretraining(elmo_books::elmo_books()),
+    },
+    Experiment {
+        name: "elmo-features",
+        system: "bidirectional LSTM of 64, beside ELMo of elmo.path=DIRECTORY",
+        data: "author-id",
+        minutes: 4,
+        shows: "whose a sentence is, with the layers of a frozen ELMo beside the word vectors and without",
+        config: || ElmoFeatures(elmo_features::elmo_features()),
     },
     Experiment {
         name: "copy",

@@ -1,7 +1,7 @@
 //! A BERT learns to guess masked words and whether sentences follow each other, and fills gaps.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
@@ -13,18 +13,16 @@ use emberline_pretraining::{
     Documents, MaskedTokenAndNextSentence, Masking, MaskingConfig, MaskingTime, RightGuesses,
     SentencePairBatches, SentencePairsConfig,
 };
-use emberline_text::{BertTokenizer, documents_of_book};
+use emberline_text::BertTokenizer;
 use emberline_training::{Data, Objective, Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::trainee::{Session, Trainee};
-use super::{Findings, Kind, Prepared};
+use super::{Findings, Kind, Prepared, books};
 use crate::config::{RunConfig, check_dropout, check_sizes};
-use crate::{datasets, model_directory};
+use crate::model_directory;
 
-/// One of so many documents is for validation.
-const VALIDATION: usize = 10;
 /// The guesses that are told for a gap.
 const GUESSES: usize = 5;
 
@@ -137,10 +135,10 @@ impl DataConfig {
         random: Stream,
         device: &Device,
     ) -> Result<(BertTokenizer, SentencePairBatches)> {
-        let [training, validation] = documents(self)?;
+        let [training, validation] = books::chapters(&mut self.books, &mut self.sha256)?;
         let texts = training.iter().flatten().map(String::as_str);
         let tokenizer = BertTokenizer::learn(texts, self.vocab_size, true)?;
-        let pairs = |name: &str, documents: &[Document], pairs: &SentencePairsConfig| {
+        let pairs = |name: &str, documents: &[books::Chapter], pairs: &SentencePairsConfig| {
             let documents = Documents::encode(name, documents, &tokenizer)?;
             let random = random.named(name);
             anyhow::Ok(documents.pairs(pairs, tokenizer.special_tokens(), random))
@@ -235,33 +233,6 @@ fn prepare(mut config: BertPretrainingConfig) -> Result<Box<dyn Prepared>> {
         trainee,
         share_of_most_frequent,
     }))
-}
-
-/// The sentences of a chapter.
-type Document = Vec<String>;
-
-/// The chapters of all books for training, and every tenth for validation.
-fn documents(data: &mut DataConfig) -> Result<[Vec<Document>; 2]> {
-    let files: Vec<PathBuf> =
-        data.books.iter_mut().map(|book| datasets::find(book, "txt")).collect::<Result<_>>()?;
-    datasets::check(&files.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &mut data.sha256)?;
-    let mut chapters = Vec::new();
-    for file in &files {
-        let book = std::fs::read_to_string(file);
-        let book = book.with_context(|| format!("cannot read {} as a text", file.display()))?;
-        chapters.extend(documents_of_book(&book));
-    }
-    ensure!(
-        chapters.len() >= VALIDATION,
-        "`data.books`: {} chapters, of which every {VALIDATION}th is for validation, are too few",
-        chapters.len()
-    );
-    let is_validation = |index: usize| index % VALIDATION == VALIDATION - 1;
-    let (mut training, mut validation) = (Vec::new(), Vec::new());
-    for (index, chapter) in chapters.into_iter().enumerate() {
-        if is_validation(index) { &mut validation } else { &mut training }.push(chapter);
-    }
-    Ok([training, validation])
 }
 
 /// Of the labels of the validation masks, the part of the most frequent one.

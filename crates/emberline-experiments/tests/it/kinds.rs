@@ -336,6 +336,43 @@ fn ways_of_masking_are_asked_for_tokens_of_every_way_and_for_classes() {
 }
 
 #[test]
+fn an_elmo_has_one_vector_of_a_word_alone_and_several_in_its_sentences() {
+    let folder = Folder::new();
+    let (result, _) = run(&folder, "elmo-books");
+    let losses = ["forward", "reverse"]
+        .map(|direction| metric(&result, &format!("perplexity_{direction}")).ln());
+    let both = metric(&result, "perplexity").ln();
+    assert!((losses[0] + losses[1] - 2.0 * both).abs() < 1e-9, "{result}");
+    let best = result["validation_loss"].as_f64().unwrap();
+    assert!((both - best).abs() < 1e-4, "{both} is not {best}");
+    assert!(metric(&result, "perplexity_unigram") > 1.0);
+    let heatmaps = result["heatmaps"].as_array().unwrap();
+    assert_eq!(heatmaps.len(), 3);
+    let cosine = |layer: usize| heatmaps[layer]["values"][0][1].as_f64().unwrap();
+    assert!((cosine(0) - 1.0).abs() < 1e-6 && cosine(1) < 0.9999 && cosine(2) < 0.9999);
+    let without_word = ["--set", "meanings.word=dog"];
+    refused(folder.tiny_run_of("elmo-books", "other", &without_word), 1, &["meanings", "dog"]);
+}
+
+#[test]
+fn the_layers_of_a_frozen_elmo_are_mixed_into_what_a_classifier_reads() {
+    let folder = Folder::new();
+    let without_elmo = folder.tiny_run_of("elmo-features", "other", &["--set", "elmo.path=''"]);
+    refused(without_elmo, 1, &["elmo.path"]);
+    run(&folder, "elmo-books");
+    let (result, _) = run(&folder, "elmo-features");
+    for arm in ["without", "with"] {
+        let accuracy = metric(&result, &format!("test_accuracy_{arm}"));
+        assert!((0.0..=1.0).contains(&accuracy), "{arm}");
+    }
+    let shares = result["tables"][1]["rows"][0][1].as_array().unwrap();
+    let shares: Vec<f64> = shares.iter().map(|share| share.as_f64().unwrap()).collect();
+    assert!(shares.len() == 3 && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{shares:?}");
+    // A mix of a new model is the mean of its layers.
+    assert!(shares.iter().any(|share| (share - 1.0 / 3.0).abs() > 1e-4), "{shares:?}");
+}
+
+#[test]
 fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() {
     let folder = Folder::new();
     for experiment in [
@@ -349,6 +386,7 @@ fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() 
         "bert-pretrain-tiny",
         "bert-classify",
         "digits-transfer",
+        "elmo-books",
     ] {
         let (first, _) = run(&folder, experiment);
         let config = format!("{experiment}/config.toml");

@@ -167,7 +167,7 @@ const TINY_BOOKS: [&str; 7] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 19] = [
+const TINY_OTHERS: [(&str, &[&str]); 21] = [
     (
         "poem-gru",
         &[
@@ -342,6 +342,31 @@ const TINY_OTHERS: [(&str, &[&str]); 19] = [
             "transfer.n_images=[1, 3]",
             "transfer.n_seeds=2",
             "transfer.steps=6",
+        ],
+    ),
+    (
+        "elmo-books",
+        &[
+            "data.books=[\"book.txt\"]",
+            "data.batch_size=2",
+            "data.seq_length=6",
+            "n_sampled=5",
+            "model.d_hidden=8",
+            "model.d_output=4",
+            "model.characters.d_character=3",
+            "model.characters.filters=[{ width = 1, count = 4 }, { width = 3, count = 6 }]",
+            "meanings={ word = \"cat\", sentences = [\"The cat sat.\", \"Who saw the cat?\"] }",
+        ],
+    ),
+    (
+        "elmo-features",
+        &[
+            "data.path=authors",
+            "data.min_count=1",
+            "data.batch_size=2",
+            "elmo.path=elmo-books",
+            "model.d_embedding=4",
+            "model.d_hidden=5",
         ],
     ),
 ];
