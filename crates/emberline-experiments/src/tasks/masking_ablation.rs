@@ -125,10 +125,10 @@ impl Prepared for PreparedAblation {
 
     fn stages(&self) -> Vec<Stage<'_>> {
         let [others @ .., _] = &WAYS;
-        let stage = |(folder, mask, random): &(&'static str, f64, f64)| {
-            let masking = self.masking(*mask, *random);
+        let stage = |&(folder, mask, random): &(&'static str, f64, f64)| {
+            let masking = self.masking(mask, random);
             Stage {
-                folder: *folder,
+                folder,
                 training: &self.config.training,
                 train: Box::new(move |session: Session<'_>| self.learn(masking, session)),
             }
