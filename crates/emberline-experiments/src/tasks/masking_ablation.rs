@@ -125,8 +125,8 @@ impl Prepared for PreparedAblation {
 
     fn stages(&self) -> Vec<Stage<'_>> {
         let [others @ .., _] = &WAYS;
-        let stage = |(folder, mask, random): &(&'static str, f64, f64)| {
-            let masking = self.masking(*mask, *random);
+        let stage = |&(folder, mask, random): &(&'static str, f64, f64)| {
+            let masking = self.masking(mask, random);
             Stage {
                 folder,
                 training: &self.config.training,
