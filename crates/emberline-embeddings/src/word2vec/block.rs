@@ -4,15 +4,20 @@
 //! is changed by one thread, in the order of the corpus. So the vectors do not depend on the number of threads, and the
 //! loss is that of one model and no mixture.
 
+mod logistic;
+mod updates;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::simd::{self, Kernel, LANES, Lanes, add_scaled, mul_add, prefetch, products};
-use crate::table::{SharedRows, Table};
+use crate::simd::{self, Kernel, LANES, Lanes, add_scaled, prefetch, products};
+use crate::table::Table;
 
 use super::objective::Objective;
 use super::training::MeanLoss;
+use logistic::gradients;
+use updates::Updates;
 
 /// Positions whose gradients one thread takes at once.
 const PART: usize = 32;
@@ -318,157 +323,6 @@ fn predictor<const FMA: bool>(
         add_scaled::<FMA>(hidden, factor, inputs.lanes_of(positions[other].word as usize));
     }
     Share { factor, count }
-}
-
-/// Turns scores `s` with signs `y` into what each row changes by, the learning rate times `y σ(-y s)`, and gives the sum of
-/// the losses `-ln σ(y s)`.
-#[inline(always)]
-fn gradients<const FMA: bool>(scores: &mut [f32], signs: &[f32], learning_rate: f32) -> f32 {
-    let mut losses = Lanes::ZERO;
-    for (scores, signs) in scores.chunks_exact_mut(LANES).zip(signs.chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            let (sign, right) = (signs[lane], signs[lane] * scores[lane]);
-            let small = exp::<FMA>(-right.abs());
-            let wrong = if right > 0.0 { small } else { 1.0 } / (1.0 + small);
-            let loss = ln_1p::<FMA>(small) + (-right).max(0.0);
-            // A sign of 0 fills up.
-            losses.0[lane] += loss * sign.abs();
-            scores[lane] = learning_rate * sign * wrong;
-        }
-    }
-    losses.0.iter().sum()
-}
-
-/// `e^x` for `x` up to 0.
-#[inline(always)]
-fn exp<const FMA: bool>(x: f32) -> f32 {
-    // Adding 1.5 · 2²³ leaves the whole part in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
-    let whole = shifted - ROUND;
-    let rest = mul_add::<FMA>(whole, -0.693_359_4, x);
-    let rest = mul_add::<FMA>(whole, 2.121_944_4e-4, rest);
-    let mut sum = 1.0 / 5040.0;
-    for term in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        sum = mul_add::<FMA>(sum, rest, term);
-    }
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()) << 23;
-    f32::from_bits(sum.to_bits().wrapping_add(exponent))
-}
-
-/// `ln(1 + x)` for `x` from 0 to 1: twice the inverse hyperbolic tangent of `x / (2 + x)`.
-#[inline(always)]
-fn ln_1p<const FMA: bool>(x: f32) -> f32 {
-    let ratio = x / (2.0 + x);
-    let square = ratio * ratio;
-    let mut sum = 1.0 / 15.0;
-    for term in [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0] {
-        sum = mul_add::<FMA>(sum, square, term);
-    }
-    2.0 * ratio * sum
-}
-
-/// The changes of the rows of an owner.
-struct Updates<'a> {
-    owner: usize,
-    n_owners: usize,
-    positions: &'a [Position],
-    parts: &'a [Part],
-    hidden: &'a [Lanes],
-    changes: &'a [Lanes],
-    weights: &'a [f32],
-    inputs: &'a SharedRows<'a>,
-    outputs: &'a SharedRows<'a>,
-    objective: &'a Objective,
-    /// The most changes that are made whole.
-    longest: f32,
-    steps: &'a mut Steps,
-}
-
-impl Kernel for Updates<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn body<const FMA: bool>(self) {
-        let stride = self.inputs.stride();
-        let Steps { of_inputs, of_outputs } = self.steps;
-        // Loops, for closures are not always compiled for the instruction set of the kernel.
-        for part in self.parts {
-            for update in &part.updates[self.owner] {
-                of_outputs[update.row as usize / self.n_owners] += 1.0;
-            }
-        }
-        for part in self.parts {
-            let updates = &part.updates[self.owner];
-            for (index, update) in updates.iter().enumerate() {
-                if let Some(next) = updates.get(index + AHEAD) {
-                    // SAFETY: a row whose number leaves this rest is only this owner's.
-                    prefetch(unsafe { self.outputs.row(next.row as usize) });
-                }
-                // SAFETY: as above.
-                let row = unsafe { self.outputs.row(update.row as usize) };
-                let hidden = row_of(self.hidden, stride, update.position as usize);
-                let n_changes = of_outputs[update.row as usize / self.n_owners];
-                let share = (self.longest / n_changes).min(1.0);
-                add_scaled::<FMA>(row, update.gradient * share, hidden);
-            }
-        }
-        for part in self.parts {
-            for update in &part.updates[self.owner] {
-                of_outputs[update.row as usize / self.n_owners] = 0.0;
-            }
-        }
-        for (position, here) in self.positions.iter().enumerate() {
-            let word = here.word as usize;
-            if word % self.n_owners == self.owner {
-                for other in changing(self.positions, position, self.objective) {
-                    if reaches(self.positions, other, position, self.objective) {
-                        of_inputs[word / self.n_owners] += self.weights[other];
-                    }
-                }
-            }
-        }
-        for (position, here) in self.positions.iter().enumerate() {
-            let word = here.word as usize;
-            if word % self.n_owners == self.owner {
-                // SAFETY: as above.
-                let row = unsafe { self.inputs.row(word) };
-                let share = (self.longest / of_inputs[word / self.n_owners]).min(1.0);
-                for other in changing(self.positions, position, self.objective) {
-                    if reaches(self.positions, other, position, self.objective) {
-                        add_scaled::<FMA>(row, share, row_of(self.changes, stride, other));
-                    }
-                }
-            }
-        }
-        for here in self.positions {
-            if here.word as usize % self.n_owners == self.owner {
-                of_inputs[here.word as usize / self.n_owners] = 0.0;
-            }
-        }
-    }
-}
-
-/// The positions that the change of a word may come from: with skip-gram its own, with CBOW those around.
-#[inline(always)]
-fn changing(positions: &[Position], position: usize, objective: &Objective) -> Range<usize> {
-    match objective.is_cbow() {
-        true => positions[position].around(position, objective.window()),
-        false => position..position + 1,
-    }
-}
-
-/// Whether it does: with CBOW, whether the word is in their window.
-#[inline(always)]
-fn reaches(positions: &[Position], from: usize, position: usize, objective: &Objective) -> bool {
-    let distance = from.abs_diff(position);
-    !objective.is_cbow() || (distance > 0 && distance <= positions[from].reach as usize)
-}
-
-#[inline(always)]
-fn row_of(all: &[Lanes], stride: usize, row: usize) -> &[Lanes] {
-    &all[row * stride..][..stride]
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use emberline_core::Stream;
 
+use super::logistic::{exp, ln_1p};
 use super::*;
 use crate::word2vec::config::{Context, Word2VecConfig};
 
