@@ -26,6 +26,7 @@ use crate::tasks::gpt1_classification::Gpt1ClassificationConfig;
 use crate::tasks::gpt2_finetuning::Gpt2FinetuningConfig;
 use crate::tasks::language_modelling::LanguageModellingConfig;
 use crate::tasks::long_range::LongRangeConfig;
+use crate::tasks::many_tasks::ManyTasksConfig;
 use crate::tasks::masking_ablation::MaskingAblationConfig;
 use crate::tasks::memory_horizon::MemoryHorizonConfig;
 use crate::tasks::sums_to_one::SumsToOneConfig;
@@ -134,6 +135,8 @@ kinds! {
     "sums_to_one" SumsToOne(SumsToOneConfig),
     /// Dense against banded attention.
     "banded" Banded(BandedConfig),
+    /// Examples of many tasks are read, and new tasks are asked.
+    "many_tasks" ManyTasks(ManyTasksConfig),
     /// A text gets a class by a GPT-1 that read books before.
     "gpt1_classification" Gpt1Classification(Gpt1ClassificationConfig),
     /// A GPT-2 goes on learning from another text.

@@ -15,6 +15,7 @@ pub mod elmo_features;
 pub mod gpt1_classify;
 pub mod gpt2_finetune;
 pub mod gpt3_banded;
+pub mod icl_emerges;
 pub mod long_range;
 pub mod masking_ablation;
 pub mod memory_horizon;
@@ -31,8 +32,8 @@ use anyhow::{Context, Result};
 use crate::config::RunConfig::{
     self, Banded, BertAnswers, BertClassification, BertPretraining, BertSentences, BertTagging,
     Classification, DigitsTransfer, ElmoFeatures, ElmoPretraining, Gpt, Gpt1Classification,
-    Gpt2Finetuning, LanguageModelling, LongRange, MaskingAblation, MemoryHorizon, SumsToOne,
-    Tagging, Translation,
+    Gpt2Finetuning, LanguageModelling, LongRange, ManyTasks, MaskingAblation, MemoryHorizon,
+    SumsToOne, Tagging, Translation,
 };
 use crate::names;
 
@@ -277,6 +278,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 6,
         shows: "attention in a band of 16 in every second layer against dense attention, at the same tokens",
         config: || Banded(gpt3_banded::gpt3_banded()),
+    },
+    Experiment {
+        name: "icl-emerges",
+        system: "GPT-2s, 1, 2, 4 layers of 64",
+        data: "random tasks",
+        minutes: 6,
+        shows: "new tasks learnt from examples in the prompt, against examples, updates and layers; by chance without any",
+        config: || ManyTasks(icl_emerges::icl_emerges()),
     },
     Experiment {
         name: "ar-sums-to-one",

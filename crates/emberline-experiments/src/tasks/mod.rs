@@ -20,6 +20,7 @@ pub mod jacobian;
 pub mod labelled;
 pub mod language_modelling;
 pub mod long_range;
+pub mod many_tasks;
 pub mod masking_ablation;
 pub mod memory_horizon;
 pub mod recall;

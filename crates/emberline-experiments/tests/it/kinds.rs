@@ -176,6 +176,27 @@ fn a_band_as_wide_as_the_text_is_dense_attention() {
 }
 
 #[test]
+fn new_tasks_are_asked_of_models_of_each_depth_and_at_each_checkpoint() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "icl-emerges");
+    for family in ["recall", "linear", "order"] {
+        for depth in [1, 2] {
+            let share = metric(&result, &format!("accuracy_{family}_{depth}_layers"));
+            assert!((0.0..=1.0).contains(&share), "{result}");
+        }
+    }
+    let table = "right answers in new tasks against the examples before";
+    assert!(finished.stdout.contains(table), "{}", finished.stdout);
+    // Every line has a point for each checkpoint that is kept.
+    let updates = result["figures"].as_array().unwrap().iter();
+    let updates = updates.filter(|figure| figure["x_label"] == "updates").next().unwrap();
+    let lines = updates["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 6);
+    let kept = std::fs::read_dir(folder.path("icl-emerges/checkpoints")).unwrap().count();
+    assert!(kept > 1 && lines.iter().all(|line| line[1].as_array().unwrap().len() == kept));
+}
+
+#[test]
 fn the_probabilities_of_all_sequences_sum_to_one_before_and_after_training() {
     let folder = Folder::new();
     let (result, finished) = run(&folder, "ar-sums-to-one");
@@ -382,6 +403,7 @@ fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() 
         "long-range",
         "copy",
         "gpt3-banded",
+        "icl-emerges",
         "gpt1-classify",
         "bert-pretrain-tiny",
         "bert-classify",

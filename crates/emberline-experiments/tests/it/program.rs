@@ -167,7 +167,7 @@ const TINY_BOOKS: [&str; 7] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 21] = [
+const TINY_OTHERS: [(&str, &[&str]); 22] = [
     (
         "poem-gru",
         &[
@@ -239,6 +239,14 @@ const TINY_OTHERS: [(&str, &[&str]); 21] = [
         &[
             "data={ n_symbols = 2, length = 3, n_tokens = 400, batch_size = 8 }",
             "model={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.0 }",
+            "training.schedule.learning_rate=0.03",
+        ],
+    ),
+    (
+        "icl-emerges",
+        &[
+            "data={ n_symbols = 3, n_examples = 4, batch_size = 6, validation_batches = 2 }",
+            "model={ d_model = 8, n_heads = 2, n_layers = [1, 2] }",
             "training.schedule.learning_rate=0.03",
         ],
     ),
