@@ -73,7 +73,8 @@ impl Kind for ManyTasksConfig {
             ("data.batch_size", batch_size),
             ("data.validation_batches", validation_batches),
         ])?;
-        let is_prime = n_symbols > 2 && (2..n_symbols).all(|factor| n_symbols % factor != 0);
+        let is_prime =
+            n_symbols > 2 && (2..n_symbols).all(|factor| !n_symbols.is_multiple_of(factor));
         ensure!(is_prime, "`data.n_symbols` must be a prime number above 2, but is {n_symbols}");
         let norm = self.training.max_grad_norm;
         ensure!(

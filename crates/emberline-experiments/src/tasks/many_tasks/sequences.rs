@@ -115,7 +115,7 @@ fn linear(n_symbols: usize, part: Part, random: Stream) -> (usize, usize) {
     let mut draws = 0u64..;
     loop {
         let pair = random.below(draws.next().unwrap_or_default(), n_symbols * (n_symbols - 1));
-        let is_new = pair % KEPT == 0;
+        let is_new = pair.is_multiple_of(KEPT);
         if is_new == (part == Part::New) {
             return (1 + pair / n_symbols, pair % n_symbols);
         }
