@@ -283,7 +283,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "icl-emerges",
         system: "GPT-2s, 1, 2, 4 layers of 64",
         data: "random tasks",
-        minutes: 6,
+        minutes: 10,
         shows: "new tasks learnt from examples in the prompt, against examples, updates and layers; by chance without any",
         config: || ManyTasks(icl_emerges::icl_emerges()),
     },
