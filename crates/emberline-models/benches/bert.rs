@@ -4,28 +4,23 @@
 //! With the argument `memory` it prints, instead, the peak of resident memory of making the classifier and taking two
 //! steps, weights included.
 
+mod support;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use emberline_backend::memory;
+use burn::tensor::Device;
 use emberline_core::{Stream, TokenBatch, TokenEncoder};
 use emberline_finetuning::{Classification, LabelledBatch};
 use emberline_models::bert::{BertConfig, BertForSequenceClassification};
 use emberline_training::{AdamWConfig, Objective, OptimizerConfig};
+use support::{report, resident_mib, tokens};
 
 const ROWS: usize = 8;
 const LENGTH: usize = 128;
 
 fn main() {
-    // As many as the twin has.
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(2)
-        .use_current_thread()
-        .build_global()
-        .expect("the first pool");
-    memory::keep_freed_memory();
+    support::set_up();
     if std::env::args().any(|argument| argument == "memory") {
         return peak();
     }
@@ -33,7 +28,7 @@ fn main() {
     let config = BertConfig::default();
     let bert = config.init(Stream::new(0), &device);
     for rows in [1, ROWS] {
-        let batch = TokenBatch::new(tokens([rows, LENGTH], config.vocab_size, &device));
+        let batch = TokenBatch::new(tokens(1, [rows, LENGTH], config.vocab_size, &device));
         report(&format!("bert base forward {rows}x{LENGTH}"), 20, || {
             black_box(bert.pooled(bert.encode(&batch)));
         });
@@ -46,8 +41,8 @@ fn main() {
 fn finetuning(config: &BertConfig, shape: [usize; 2], device: &Device) -> impl FnMut() + use<> {
     let config = BertConfig { dropout: 0.0, attention_dropout: 0.0, ..config.clone() };
     let batch = LabelledBatch {
-        tokens: TokenBatch::new(tokens(shape, config.vocab_size, device)),
-        labels: tokens([1, shape[0]], config.n_classes(), device).squeeze_dim(0),
+        tokens: TokenBatch::new(tokens(1, shape, config.vocab_size, device)),
+        labels: tokens(1, [1, shape[0]], config.n_classes(), device).squeeze_dim(0),
         labelled: None,
     };
     let device = device.clone().autodiff();
@@ -77,39 +72,12 @@ fn peak() {
     // Once at the smallest size, so that threads and code are there before the region.
     finetuning(&small, [2, 2], &device)();
     std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
-    let before = kibibytes_of_process("VmRSS:");
+    let before = resident_mib("VmRSS:");
     let mut step = finetuning(&BertConfig::default(), [ROWS, LENGTH], &device);
     step();
     step();
-    let peak = (kibibytes_of_process("VmHWM:") - before) as f64 / 1024.0;
+    let peak = resident_mib("VmHWM:") - before;
     println!(
         "{{\"name\": \"bert base fine-tuning memory {ROWS}x{LENGTH}\", \"peak_mib\": {peak:.1}}}"
     );
-}
-
-fn kibibytes_of_process(field: &str) -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with(field)).expect("a field of Linux");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of kB")
-}
-
-fn tokens(shape: [usize; 2], vocab_size: usize, device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i32> = (0..shape.iter().product::<usize>() as u64)
-        .map(|index| Stream::new(1).below(index, vocab_size) as i32)
-        .collect();
-    Tensor::from_data(TensorData::new(ids, shape), device)
-}
-
-fn report(name: &str, runs: usize, mut run: impl FnMut()) {
-    (0..runs.div_ceil(5)).for_each(|_| run());
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    let (minimum, median) = (times[0], times[runs / 2]);
-    println!("{{\"name\": \"{name}\", \"median_ms\": {median:.3}, \"min_ms\": {minimum:.3}}}");
 }
