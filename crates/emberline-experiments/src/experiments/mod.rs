@@ -388,7 +388,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "transfer-text",
         system: "ELMo, GPT-1 and BERT, 2 layers of 128 each",
         data: "austen, shakespeare, author-id",
-        minutes: 30,
+        minutes: 25,
         shows: "whose a sentence is, from 60, 300 or 3,000 of them: frozen, unfrozen, fine-tuned, adapted, from scratch",
         config: || TransferText(transfer_text::transfer_text()),
     },

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use emberline_core::{LayerGroups, Stream, TokenEncoder};
@@ -157,26 +157,25 @@ impl PreparedTransferText {
         };
         let TransferConfig { pooling, dropout, lora, .. } = self.config.transfer;
         let classifier = ClassifierConfig { n_classes: self.classes.size(), pooling, dropout };
-        let mut model = classifier.init(encoder, random.named("task"), &self.device);
-        let plan = match way {
-            Way::Gradual => {
-                // As many updates without some of the layers as with all.
-                let n_layers = model.layer_groups().len() as u64;
-                let updates_per_layer = (size.steps / (2 * (n_layers - 1))).max(1);
-                let rates = LayerRates::Discriminative { factor: 2.6 };
-                Plan { rates, ..Plan::new(Train::Gradual { updates_per_layer }) }
-            }
+        let model = classifier.init(encoder, random.named("task"), &self.device);
+        let (model, planned) = match way {
             Way::Lora => {
-                let LoraSizes { rank, alpha } = lora;
                 let saved_modules = vec!["head".to_string()];
+                let LoraSizes { rank, alpha } = lora;
                 let lora = LoraConfig { saved_modules, ..LoraConfig::new(rank, alpha, R::ADAPTED) };
                 let adapter = lora.init(&model, random.named("lora"))?;
-                model = attach(model, &[&adapter], None)?;
-                adapter.plan()
+                let model = attach(model, &[&adapter], None)?;
+                let planned = adapter.plan().of(&model)?;
+                (model, planned)
             }
-            _ => Plan::default(),
+            _ => {
+                let n_groups = model.layer_groups().len();
+                let is_gradual = way == Way::Gradual;
+                let plan = if is_gradual { gradual(size.steps, n_groups) } else { Plan::default() };
+                let planned = plan.of(&model)?;
+                (model, planned)
+            }
         };
-        let planned = plan.of(&model).context("a way does not fit the model")?;
         let Texts { known, asked } = reader.texts();
         let drawn = self.drawn(reader.texts(), trial);
         let drawn: Vec<Example> = drawn.into_iter().map(|place| known[place].clone()).collect();
@@ -212,6 +211,14 @@ impl PreparedTransferText {
             dropout: Some(self.random(trial).named("dropout")),
         }
     }
+}
+
+/// That of ULMFiT, but that all groups of layers are trained in the second half of the updates, however few epochs there
+/// are.
+fn gradual(steps: u64, n_groups: usize) -> Plan {
+    let updates_per_layer = (steps / (2 * (n_groups as u64 - 1))).max(1);
+    let rates = LayerRates::Discriminative { factor: 2.6 };
+    Plan { rates, ..Plan::new(Train::Gradual { updates_per_layer }) }
 }
 
 /// That of ULMFiT, with its numbers.

@@ -72,7 +72,8 @@ pub fn findings(all: &[Compared], sizes: &[SizeConfig], n_asked: usize) -> Findi
 /// All ways of all models.
 fn of_ways(all: &[Compared], sizes: &[SizeConfig]) -> Table {
     let column = |SizeConfig { n_texts, steps, n_seeds }: &SizeConfig| {
-        format!("{n_texts} texts ({steps} updates, {n_seeds} seeds)")
+        let plural = if *n_seeds == 1 { "" } else { "s" };
+        format!("{n_texts} texts ({steps} updates, {n_seeds} seed{plural})")
     };
     let rows = all.iter().flat_map(|compared| {
         compared.ways.iter().flat_map(|found| {
