@@ -44,12 +44,12 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// Numbers of a [`Lanes`].
-pub(crate) const LANES: usize = 16;
+pub(crate) const LANES: usize = 8;
 
 /// Numbers that are worked on together. A row is a whole number of them, the last filled up with zeros, so that a kernel
 /// has no rest to see to; and none lies in two lines of the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub(crate) struct Lanes(pub(crate) [f32; LANES]);
 
 impl Lanes {

@@ -59,6 +59,14 @@ impl ScalarMix {
         let mix = mix.reduce(|sum, layer| sum + layer).expect("at least one layer");
         mix * self.gamma.val().reshape([1, 1, 1])
     }
+
+    /// `Σ_j w_j²`: with a weight in the loss of a task it keeps the mix near the mean of the layers.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    pub fn penalty(&self) -> Tensor<1> {
+        self.weights.val().square().sum()
+    }
 }
 
 /// The numbers of a batch with mean 0 and variance 1 over those that are not padding.
@@ -123,6 +131,37 @@ mod tests {
         mix.weights = Param::from_data([60.0, -60.0], &device);
         let expected = TensorData::from([[[2.0f32, 6.0], [10.0, 14.0]]]);
         assert_eq!(mix.forward(&layers(&device), None).into_data(), expected);
+    }
+
+    #[test]
+    fn a_penalty_pulls_the_weights_to_the_mean_and_leaves_gamma_alone() {
+        let device = test_device().autodiff();
+        let mut mix = ScalarMix::init(2, false, &device);
+        mix.weights = Param::from_data([2.0, -1.0], &device);
+        let penalty = mix.penalty();
+        assert_eq!(penalty.to_data(), TensorData::from([5.0f32]));
+        let gradients = penalty.backward();
+        let gradient = mix.weights.val().grad(&gradients).unwrap();
+        assert_eq!(gradient.into_data(), TensorData::from([4.0f32, -2.0]));
+        assert!(mix.gamma.val().grad(&gradients).is_none());
+    }
+
+    #[test]
+    fn two_mixes_of_the_same_layers_learn_apart() {
+        let device = test_device().autodiff();
+        let mixes = [1.0, -1.0].map(|weight| {
+            let mut mix = ScalarMix::init(2, false, &device);
+            mix.weights = Param::from_data([weight, 0.0], &device);
+            mix
+        });
+        let layers = layers(&device);
+        let [first, second] = mixes.each_ref().map(|mix| mix.forward(&layers, None).sum());
+        let gradients = (first - second * 3.0).backward();
+        let [first, second] = mixes.map(|mix| mix.gamma.val().grad(&gradients).unwrap());
+        // Their sums are 8 + 8 σ(1) and 8 + 8 σ(-1).
+        let expected = |weight: f32| 8.0 + 8.0 / (1.0 + (-weight).exp());
+        assert!((first.into_scalar::<f32>() - expected(1.0)).abs() < 1e-4);
+        assert!((second.into_scalar::<f32>() + 3.0 * expected(-1.0)).abs() < 1e-4);
     }
 
     #[test]

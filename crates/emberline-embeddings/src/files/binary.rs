@@ -23,8 +23,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<WordVectors, EmbeddingsE
     if bytes.len() / (row_bytes + 1) < n_rows {
         return Err(truncated(bytes.len().saturating_sub(end) / (row_bytes + 2)));
     }
-    let mut words = Words::default();
-    let mut starts = Vec::with_capacity(n_rows);
+    let mut rows = Vec::with_capacity(n_rows);
     let mut at = end + 1;
     for row in 0..n_rows {
         // Some writers end a row with a line feed, and some do not.
@@ -33,13 +32,9 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<WordVectors, EmbeddingsE
         }
         let rest = bytes.get(at..).unwrap_or_default();
         let length = memchr::memchr(b' ', rest).ok_or_else(|| truncated(row))?;
-        super::push(path, &mut words, &rest[..length])?;
-        at += length + 1;
-        starts.push(at);
-        at += row_bytes;
-        if at > bytes.len() {
-            return Err(truncated(row));
-        }
+        let numbers = rest.get(length + 1..).and_then(|rest| rest.get(..row_bytes));
+        rows.push((&rest[..length], numbers.ok_or_else(|| truncated(row))?));
+        at += length + 1 + row_bytes;
     }
     let rest = bytes[at..].iter().filter(|byte| !byte.is_ascii_whitespace()).count();
     if rest > 0 {
@@ -49,14 +44,24 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<WordVectors, EmbeddingsE
             found: n_rows + 1,
         });
     }
-    let mut table = Table::zeros(n_rows, width);
-    table.par_rows_mut().zip(&starts).for_each(|(row, start)| {
-        let numbers = bytes[*start..][..row_bytes].chunks_exact(size_of::<f32>());
-        for (number, bytes) in row.iter_mut().zip(numbers) {
-            *number = f32::from_le_bytes(bytes.try_into().expect("four bytes"));
-        }
-    });
-    super::checked(path, words, table)
+    let (words, table) = rayon::join(
+        || {
+            let mut words = Words::with_capacity(n_rows);
+            rows.iter().try_for_each(|(word, _)| super::push(path, &mut words, word))?;
+            Ok::<_, EmbeddingsError>(words)
+        },
+        || {
+            let mut table = Table::zeros(n_rows, width);
+            table.par_rows_mut().zip(&rows).for_each(|(row, (_, numbers))| {
+                let numbers = numbers.chunks_exact(size_of::<f32>());
+                for (number, bytes) in row.iter_mut().zip(numbers) {
+                    *number = f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+                }
+            });
+            table
+        },
+    );
+    super::checked(path, words?, table)
 }
 
 pub(super) fn write(file: &mut dyn Write, vectors: &WordVectors) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use emberline_checkpoint::write_atomically_with;
 use memmap2::Mmap;
+use rayon::prelude::*;
 
 use crate::error::EmbeddingsError;
 use crate::table::Table;
@@ -118,7 +119,8 @@ fn map(path: &Path) -> Result<Mmap, EmbeddingsError> {
 
 /// Words and rows as vectors, if every word comes once and every number is one.
 fn checked(path: &Path, words: Words, table: Table) -> Result<WordVectors, EmbeddingsError> {
-    match (0..table.n_rows()).find(|row| table.row(*row).iter().any(|number| !number.is_finite())) {
+    let is_bad = |row: &usize| table.row(*row).iter().any(|number| !number.is_finite());
+    match (0..table.n_rows()).into_par_iter().find_first(is_bad) {
         Some(row) => {
             Err(EmbeddingsError::NotANumber { path: path.into(), word: words.text(row).into() })
         }

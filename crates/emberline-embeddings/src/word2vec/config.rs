@@ -52,8 +52,8 @@ pub struct Word2VecConfig {
     pub learning_rate: f64,
     /// A longer line is several sentences.
     pub max_sentence_words: usize,
-    /// The words of the corpus, at least, whose gradients are taken at the same vectors. More make better use of threads; too
-    /// many, and frequent words step too far.
+    /// The words of the corpus, at least, which predict with the vectors as they are before all of them. More make better use
+    /// of threads; too many, and frequent words learn less from each.
     pub block_words: usize,
     /// The seed of everything random.
     pub seed: u64,
@@ -75,16 +75,14 @@ impl Word2VecConfig {
             epochs: 5,
             learning_rate: 0.025,
             max_sentence_words: 1000,
-            block_words: 256,
+            block_words: 1024,
             seed: 0,
         }
     }
 
-    /// CBOW with the settings of the C program, but for the learning rate: the exact gradient of a mean is smaller than
-    /// what the program takes for it, by the number of words in a context.
+    /// CBOW with the settings of the C program.
     pub fn cbow() -> Self {
-        let architecture = Architecture::Cbow;
-        Self { architecture, learning_rate: 0.25, block_words: 1024, ..Self::skip_gram() }
+        Self { architecture: Architecture::Cbow, learning_rate: 0.05, ..Self::skip_gram() }
     }
 
     /// Whether it can be trained with.

@@ -29,11 +29,6 @@ const MAX_WORD_LENGTH: usize = 98;
 const UNIGRAM_TABLE_SIZE: u64 = 100_000_000;
 const END: &[u8] = b"</s>";
 
-/// CBOW with the learning rate of the program.
-pub fn cbow() -> Word2VecConfig {
-    Word2VecConfig { learning_rate: 0.05, ..Word2VecConfig::cbow() }
-}
-
 /// Trains on a file. Of the config it takes the architecture, width, window, negative samples, tree, subsampling, minimal
 /// count, epochs and first learning rate; the rest is as the program has it.
 ///

@@ -53,7 +53,8 @@ impl Word2Vec {
         let mut inputs = Table::zeros(vocab_size, width);
         let random = Stream::new(config.seed).named("vectors");
         for word in 0..vocab_size {
-            let bound = 0.5 / width as f64;
+            // Twice those of the C program, as in gensim: a short training goes further.
+            let bound = 1.0 / width as f64;
             let numbers = random.at(word as u64).uniforms(width, -bound, bound);
             inputs.row_mut(word).copy_from_slice(&numbers);
         }

@@ -73,11 +73,22 @@ impl Objective {
         self.config.window
     }
 
-    /// The weight of each of `n` vectors in what predicts, and so of its gradient in theirs.
+    /// The weight of each of `n` vectors in what predicts.
     #[inline(always)]
     pub(super) fn share(&self, n: usize) -> f32 {
         match self.config.context {
             Context::Mean => 1.0 / n.max(1) as f32,
+            Context::Sum => 1.0,
+        }
+    }
+
+    /// The change of each of them, of the change that what predicts is to have. It goes with their weight; and vectors of
+    /// which the mean predicts learn faster by as many as a whole context has on average, so that the mean moves as far as
+    /// the one vector of skip-gram does.
+    #[inline(always)]
+    pub(super) fn back(&self, n: usize) -> f32 {
+        match self.config.context {
+            Context::Mean => self.share(n) * (self.config.window + 1) as f32,
             Context::Sum => 1.0,
         }
     }
@@ -91,7 +102,7 @@ impl Objective {
 
     /// Adds the targets of the prediction of a word.
     #[inline(always)]
-    pub(super) fn collect(&self, word: u32, draws: &mut Draws, targets: &mut Targets) {
+    pub(super) fn collect(&self, word: u32, draws: &mut Draws, targets: &mut Targets<'_>) {
         if let Some(negatives) = &self.negatives {
             targets.push(word, 1.0);
             for _ in 0..self.config.negative {

@@ -35,7 +35,9 @@ impl NegativeTable {
         let word = (product >> 64) as u32;
         // SAFETY: a number below 2⁶⁴ times the length, over 2⁶⁴, is below the length.
         let (limit, other) = *unsafe { self.cells.get_unchecked(word as usize) };
-        if ((product >> 32) as u32) < limit { word } else { other }
+        // Without a branch, which would be foretold wrongly half of the time.
+        let stays = u32::from(((product >> 32) as u32) < limit).wrapping_neg();
+        other ^ ((word ^ other) & stays)
     }
 }
 

@@ -19,12 +19,12 @@ fn equals_the_program(name: &str, config: Word2VecConfig) {
 
 #[test]
 fn cbow_with_negative_samples_equals_the_c_program() {
-    equals_the_program("cbow_negative", faithful::cbow());
+    equals_the_program("cbow_negative", Word2VecConfig::cbow());
 }
 
 #[test]
 fn cbow_with_a_tree_equals_the_c_program() {
-    let tree = Word2VecConfig { negative: 0, hierarchical_softmax: true, ..faithful::cbow() };
+    let tree = Word2VecConfig { negative: 0, hierarchical_softmax: true, ..Word2VecConfig::cbow() };
     equals_the_program("cbow_tree", tree);
 }
 

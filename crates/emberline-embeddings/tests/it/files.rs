@@ -133,6 +133,19 @@ fn gensims_two_files_of_the_same_vectors_are_the_same() {
 }
 
 #[test]
+fn what_is_written_are_the_files_that_gensim_read() {
+    // tests/fixtures/gensim_reads_ours.py opens them.
+    let vectors = read_vectors(fixture("gensim_vectors.bin")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (end, format) in [("bin", Format::Binary), ("txt", Format::Text)] {
+        let (path, kept) = (folder.path().join(end), fixture(&format!("ours_vectors.{end}")));
+        write_vectors(&path, &vectors, format).unwrap();
+        assert!(std::fs::read(&path).unwrap() == std::fs::read(&kept).unwrap(), "{end}");
+        same(&read_vectors(&kept).unwrap(), &vectors);
+    }
+}
+
+#[test]
 fn an_old_file_of_gensim_is_read() {
     let Some(fixtures) = shared("tests/gensim-fixtures") else { return };
     let vectors = read_vectors(fixtures.join("euclidean_vectors.bin")).unwrap();

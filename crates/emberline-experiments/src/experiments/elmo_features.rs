@@ -14,7 +14,7 @@ pub fn elmo_features() -> ElmoFeaturesConfig {
         experiment: "elmo-features".into(),
         device: DeviceName::Flex,
         data: DataConfig { path: "author-id".into(), sha256: None, min_count: 2, batch_size: 32 },
-        elmo: FrozenConfig { path: String::new() },
+        elmo: FrozenConfig { path: String::new(), mix_penalty: 0.0 },
         model: ModelConfig {
             cell: CellKind::Lstm,
             merge: Merge::Concat,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What can be done with vectors of words.
 #[derive(Debug, Subcommand)]
@@ -26,10 +26,10 @@ pub enum VectorsVerb {
     /// Write vectors in another format, which the name of the file tells
     #[command(after_help = "Example: cargo xtask vectors convert glove.6B.50d.txt glove.bin")]
     Convert(ConvertArguments),
-    /// A map of words, as SVG: their two principal components
-    #[command(
-        after_help = "Example: cargo xtask vectors plot vectors.bin king queen man woman --output map.svg"
-    )]
+    /// A map of words, as SVG: their two principal components, or t-SNE
+    #[command(after_help = "Examples:\n  \
+        cargo xtask vectors plot vectors.bin king queen man woman --output map.svg\n  \
+        cargo xtask vectors plot vectors.bin one two three red green blue king queen --method t-sne --output map.svg")]
     Plot(PlotArguments),
 }
 
@@ -138,7 +138,19 @@ pub struct PlotArguments {
     /// The words, three or more
     #[arg(required = true, num_args = 3.., value_name = "WORD")]
     pub words: Vec<String>,
+    /// What becomes of the distances
+    #[arg(long, value_enum, default_value_t = MapMethod::Pca)]
+    pub method: MapMethod,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// How words come to lie in a plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MapMethod {
+    /// Along the two directions in which they differ most
+    Pca,
+    /// Neighbours near each other, whatever becomes of the rest; seven words or more
+    TSne,
 }

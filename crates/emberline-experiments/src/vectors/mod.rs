@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ask;
+mod maps;
 mod plot;
 mod score;
 mod train;

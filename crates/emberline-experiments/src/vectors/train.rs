@@ -39,10 +39,9 @@ pub fn run(arguments: &TrainArguments) -> Outcome {
 }
 
 fn config(arguments: &TrainArguments) -> Result<Word2VecConfig> {
-    let base = match (arguments.cbow, arguments.faithful) {
-        (false, _) => Word2VecConfig::skip_gram(),
-        (true, false) => Word2VecConfig::cbow(),
-        (true, true) => faithful::cbow(),
+    let base = match arguments.cbow {
+        false => Word2VecConfig::skip_gram(),
+        true => Word2VecConfig::cbow(),
     };
     let mut table = Table::try_from(base).context("a config has a TOML form")?;
     for text in &arguments.overrides {

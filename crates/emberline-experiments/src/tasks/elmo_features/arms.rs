@@ -105,8 +105,13 @@ impl Arms {
     }
 }
 
-/// Both give each sentence its class; the loss is the sum of theirs.
-pub struct BothClassify;
+/// Both give each sentence its class; the loss is the sum of theirs, and of the penalty on the mix.
+pub struct BothClassify {
+    pub mix_penalty: f64,
+}
+
+/// The term of the penalty.
+const MIX: &str = "mix";
 
 impl Objective<Arms> for BothClassify {
     type Batch = FeatureBatch;
@@ -114,7 +119,11 @@ impl Objective<Arms> for BothClassify {
 
     fn counts(&self, batch: &FeatureBatch) -> Vec<Count> {
         let count = batch.labels.dims()[0] as f64;
-        ARMS.map(|term| Count { term, count }).into()
+        let mut counts: Vec<Count> = ARMS.map(|term| Count { term, count }).into();
+        if self.mix_penalty > 0.0 {
+            counts.push(Count { term: MIX, count: 1.0 });
+        }
+        counts
     }
 
     fn loss(
@@ -128,7 +137,11 @@ impl Objective<Arms> for BothClassify {
             let logits = reader.logits(batch, dropout);
             Term { name, weight: 1.0, sum: cross_entropy(logits, batch.labels.clone()) }
         });
-        (Loss { terms: terms.collect() }, ())
+        let mut terms: Vec<Term> = terms.collect();
+        if let Some(mix) = model.with.mix.as_ref().filter(|_| self.mix_penalty > 0.0) {
+            terms.push(Term { name: MIX, weight: self.mix_penalty, sum: mix.penalty() });
+        }
+        (Loss { terms }, ())
     }
 
     fn tokens(&self, batch: &FeatureBatch) -> u64 {

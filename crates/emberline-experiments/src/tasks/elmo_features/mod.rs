@@ -74,6 +74,9 @@ pub struct FrozenConfig {
     /// A directory of a run of `elmo-books`, one of its checkpoints, or a folder with a published `options.json` and one
     /// file of weights in HDF5.
     pub path: String,
+    /// λ of the penalty `λ Σ_j w_j²` on the mix of its layers, 0 for none.
+    #[serde(default)]
+    pub mix_penalty: f64,
 }
 
 impl Kind for ElmoFeaturesConfig {
@@ -83,6 +86,11 @@ impl Kind for ElmoFeaturesConfig {
 
     fn validate(&self) -> Result<()> {
         check_sizes(&[("data.batch_size", self.data.batch_size)])?;
+        let penalty = self.elmo.mix_penalty;
+        ensure!(
+            penalty.is_finite() && penalty >= 0.0,
+            "`elmo.mix_penalty` is {penalty}: expected 0 or more"
+        );
         let norm = self.training.max_grad_norm;
         ensure!(
             norm.is_none(),
@@ -203,7 +211,8 @@ impl Prepared for PreparedFeatures {
     fn train(&self, session: Session<'_>) -> Result<Trained<()>> {
         let ElmoFeaturesConfig { data, elmo, model, .. } = &self.config;
         let identity = json!({ "model": model, "data": data, "elmo": elmo });
-        self.trainee.train(session, &BothClassify, &self.data, &|_| Ok(()), &identity)
+        let objective = BothClassify { mix_penalty: elmo.mix_penalty };
+        self.trainee.train(session, &objective, &self.data, &|_| Ok(()), &identity)
     }
 
     fn finish(&self, directory: &Path, _trained: &Trained<()>) -> Result<Findings> {
