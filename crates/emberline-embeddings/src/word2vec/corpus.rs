@@ -10,7 +10,7 @@ use crate::error::EmbeddingsError;
 use crate::words::Words;
 
 /// Bytes that are read at a time.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 
 /// Parts of a chunk that are turned into numbers at the same time.
 const PARTS: usize = 8;
