@@ -192,13 +192,12 @@ mod native {
     use burn_flex::FlexTensor;
     use rayon::prelude::*;
 
-    use crate::flex::few_rows;
     use crate::flex::fused::FusedOperation;
     use crate::flex::lanes::{LANES, load, store};
     use crate::flex::matrix::Matrix;
-    use crate::flex::packed::Packed;
     use crate::flex::simd::{self, Kernel};
     use crate::flex::{Real, runs_natively, slice, tensor_like, written};
+    use crate::flex::{few_rows, once};
 
     /// Rows from which on a product is worth a copy of its weights.
     const ROWS: usize = 64;
@@ -272,7 +271,7 @@ mod native {
             let bias = arguments.get(2).map(slice::<T>);
             let output = match input.rows < ROWS {
                 true => few_rows::affine(input, weight, bias, self.rectifies),
-                false => Packed::new(weight).affine(input, bias, self.rectifies),
+                false => once::affine(input, weight, bias, self.rectifies),
             };
             let mut shape = arguments[0].layout().shape().to_vec();
             *shape.last_mut().expect("the axis of d_input") = weight.columns;
@@ -298,9 +297,9 @@ mod native {
             let gradient = Matrix::new(gradient, input.rows, weight.columns);
             let of = |index: usize| -> Option<Vec<T>> {
                 is_tracked.get(index).is_some_and(|tracked| *tracked).then(|| match index {
-                    0 => Packed::new(weight.transposed()).multiply(gradient),
-                    1 if self.is_transposed => Packed::new(input).multiply(gradient.transposed()),
-                    1 => Packed::new(gradient).multiply(input.transposed()),
+                    0 => once::product(gradient, weight.transposed()),
+                    1 if self.is_transposed => once::product(gradient.transposed(), input),
+                    1 => once::product(input.transposed(), gradient),
                     _ => sums_of_columns(gradient),
                 })
             };

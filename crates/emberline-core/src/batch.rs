@@ -141,6 +141,17 @@ impl TokenBatch {
         starts.into_iter().zip(lengths).map(range).collect()
     }
 
+    /// The ids of the valid tokens of each row, on the host.
+    ///
+    /// # Panics
+    /// As [`ranges`](Self::ranges).
+    pub fn rows(&self) -> Vec<Vec<u32>> {
+        let [_, seq_length] = self.dims();
+        let ids: Vec<u32> = self.tokens.to_data().iter().collect();
+        let rows = ids.chunks(seq_length).zip(self.ranges());
+        rows.map(|(row, range)| row[range].to_vec()).collect()
+    }
+
     /// The number of tokens of each row, for models that read rows from the first place on; `None` where every row is
     /// full.
     ///
@@ -219,6 +230,14 @@ mod tests {
         assert_eq!((batch.starts.clone(), batch.lengths.clone()), (Some(vec![2, 0, 1]), None));
         assert_eq!((batch.dims(), batch.n_tokens()), ([3, 3], 6));
         assert_eq!(batch.ranges(), [2..3, 0..3, 1..3]);
+    }
+
+    #[test]
+    fn rows_are_given_back_without_their_padding() {
+        let (device, rows): (_, [&[u32]; 2]) = (test_device(), [&[1, 2, 3], &[4]]);
+        for batch in [TokenBatch::padded(&rows, &device), TokenBatch::left_padded(&rows, &device)] {
+            assert_eq!(batch.rows(), [vec![1, 2, 3], vec![4]]);
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct CharacterBatch {
     pub words: Tensor<2, Int>,
     /// The number of words of each row; `None` where every row is full.
     pub lengths: Option<Vec<usize>>,
+    /// The stream that dropout draws from; `None` outside training, where nothing is dropped.
+    pub dropout: Option<Stream>,
 }
 
 /// Texts for two readers of opposite directions, in windows that go on from batch to batch.

@@ -26,7 +26,9 @@ mod weights;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, module};
 use emberline_backend::Dropout;
-use emberline_core::{BothWays, CharacterBatch, CharacterEncoder, Stream, WordTable};
+use emberline_core::{
+    BothWays, CharacterBatch, CharacterEncoder, LayerGroup, LayerGroups, Stream, WordTable,
+};
 use emberline_recurrent::{
     BidirectionalState, Direction, LstmCell, LstmState, Reading, RecurrentCell, StackState,
 };
@@ -47,7 +49,7 @@ pub struct Elmo {
     pub forward: Vec<LstmCell>,
     /// Those that read backward.
     pub reverse: Vec<LstmCell>,
-    /// Applied to the input of every layer, and to the output of the last, of a language model in training.
+    /// Applied in training to the input of every layer, and to the output of the last of a language model.
     pub dropout: Dropout,
     /// Whether a layer's input is added to its output, from the second on.
     #[module(skip)]
@@ -56,6 +58,10 @@ pub struct Elmo {
 
 /// What both directions of each layer keep of the texts before.
 pub type ElmoState = StackState<BidirectionalState<LstmState>>;
+
+/// The names of the directions, by which weights and dropout are drawn.
+const FORWARD: &str = "forward";
+const REVERSE: &str = "reverse";
 
 /// What the layers of one direction made of their rows: the outputs and the final states of each.
 type Read = (Vec<Tensor<3>>, Vec<LstmState>);
@@ -71,8 +77,8 @@ impl ElmoConfig {
         };
         Elmo {
             words: self.characters.init(self.d_output, random.named("words"), device),
-            forward: layers("forward"),
-            reverse: layers("reverse"),
+            forward: layers(FORWARD),
+            reverse: layers(REVERSE),
             dropout: Dropout::new(self.dropout),
             has_skip_connections: self.has_skip_connections,
         }
@@ -90,6 +96,21 @@ impl CharacterEncoder for Elmo {
 
     fn n_characters(&self) -> usize {
         self.words.n_characters()
+    }
+}
+
+impl LayerGroups for Elmo {
+    fn layer_groups(&self) -> Vec<LayerGroup> {
+        let layer = |index: usize| {
+            let modules = [FORWARD, REVERSE].map(|direction| format!("{direction}.{index}"));
+            LayerGroup::body(format!("layers.{index}"), &modules.each_ref().map(String::as_str))
+        };
+        let mut groups = vec![LayerGroup::body("words", &["words"])];
+        groups.extend((0..self.forward.len()).map(layer));
+        // What all layers share is of the topmost, which is trained before any other.
+        let last = groups.last_mut().expect("the words are a group");
+        last.modules.push("dropout".to_string());
+        groups
     }
 }
 
@@ -112,11 +133,12 @@ impl Elmo {
         let [batch_size, ..] = words.dims();
         let [forward, reverse] = self.states(state, batch_size);
         let lengths = batch.lengths.as_deref();
-        let read = |cells: &[LstmCell], states, direction| {
-            self.read(cells, words.clone(), states, Reading { lengths, direction }, None)
+        let read = |cells: &[LstmCell], states, direction, name| {
+            let random = batch.dropout.map(|random| random.named(name));
+            self.read(cells, words.clone(), states, Reading { lengths, direction }, random)
         };
-        let (forward, forward_states) = read(&self.forward, forward, Direction::Forward);
-        let (reverse, reverse_states) = read(&self.reverse, reverse, Direction::Reverse);
+        let (forward, forward_states) = read(&self.forward, forward, Direction::Forward, FORWARD);
+        let (reverse, reverse_states) = read(&self.reverse, reverse, Direction::Reverse, REVERSE);
         let both = |(forward, reverse)| Tensor::cat(vec![forward, reverse], 2);
         let above = forward.into_iter().zip(reverse).map(both);
         let layers = std::iter::once(both((words.clone(), words.clone()))).chain(above).collect();
@@ -136,8 +158,8 @@ impl Elmo {
             let random = random.map(|random| random.at(cells.len() as u64));
             (self.dropout.forward(last, random), states)
         };
-        let (forward, forward_states) = read(&self.forward, &batch.forward, forward, "forward");
-        let (reverse, reverse_states) = read(&self.reverse, &batch.reverse, reverse, "reverse");
+        let (forward, forward_states) = read(&self.forward, &batch.forward, forward, FORWARD);
+        let (reverse, reverse_states) = read(&self.reverse, &batch.reverse, reverse, REVERSE);
         ([forward, reverse], joined(forward_states, reverse_states))
     }
 

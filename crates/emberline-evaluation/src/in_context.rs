@@ -11,6 +11,7 @@ mod error;
 mod evaluation;
 mod prompts;
 mod report;
+mod requests;
 mod task;
 mod toml_task;
 
@@ -18,8 +19,9 @@ pub use bigbench::bigbench_task;
 pub use choices::{ChoiceScore, ScoredChoice};
 pub use completions::completion_task;
 pub use error::{InContextError, TaskError};
-pub use evaluation::{AskConfig, evaluate_task};
+pub use evaluation::{AskConfig, evaluate_task, evaluate_task_knowing};
 pub use prompts::{Draw, FewShot, Prompt};
 pub use report::{Answer, Metric, Sample, TaskReport, bootstrap_error};
+pub use requests::KnownAnswers;
 pub use task::{Choice, Item, Task};
 pub use toml_task::toml_task;

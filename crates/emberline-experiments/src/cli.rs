@@ -298,6 +298,9 @@ pub struct AskingArguments {
     /// How many hypotheses are followed at a time where an answer is written
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tasks", alias = "num_beams")]
     pub num_beams: usize,
+    /// Keep in DIR what the model answers, and do not ask it again what it was asked before
+    #[arg(long, value_name = "DIR", requires = "tasks", alias = "use_cache")]
+    pub cache: Option<PathBuf>,
     /// Write results and samples into a folder of DIR, in the layout of lm-evaluation-harness
     #[arg(long, value_name = "DIR", requires = "tasks", alias = "output_path")]
     pub output: Option<PathBuf>,

@@ -31,6 +31,7 @@ use crate::tasks::masking_ablation::MaskingAblationConfig;
 use crate::tasks::memory_horizon::MemoryHorizonConfig;
 use crate::tasks::sums_to_one::SumsToOneConfig;
 use crate::tasks::tagging::TaggingConfig;
+use crate::tasks::transfer_text::TransferTextConfig;
 use crate::tasks::translation::TranslationConfig;
 use crate::tasks::{Kind, Prepared};
 
@@ -143,6 +144,8 @@ kinds! {
     "gpt2_finetuning" Gpt2Finetuning(Gpt2FinetuningConfig),
     /// A network on digits learns others.
     "digits_transfer" DigitsTransfer(DigitsTransferConfig),
+    /// Models that read books learn whose a text is, each in several ways.
+    "transfer_text" TransferText(TransferTextConfig),
 }
 
 /// What the config of every kind has.

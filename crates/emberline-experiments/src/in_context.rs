@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use emberline_checkpoint::write_atomically;
 use emberline_evaluation::in_context::{
     Answer, AskConfig, Draw, FewShot, Item, Metric, Sample, Task, TaskReport, bigbench_task,
-    completion_task, evaluate_task, toml_task,
+    completion_task, evaluate_task_knowing, toml_task,
 };
 use emberline_text::Corpus;
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use crate::cli::{AskingArguments, EvaluateArguments};
 use crate::datasets::sha256;
 use crate::evaluate::Report;
 use crate::failure::Failure;
+use crate::known_answers::Kept;
 use crate::model_directory::{Loaded, with_model};
 use crate::terminal;
 
@@ -31,8 +32,16 @@ pub fn run(
     start_token: Option<u32>,
     arguments: &EvaluateArguments,
 ) -> Result<Report, Failure> {
-    let AskingArguments { num_fewshot, same_examples, seed, limit, strict, num_beams, output } =
-        &arguments.asking;
+    let AskingArguments {
+        num_fewshot,
+        same_examples,
+        seed,
+        limit,
+        strict,
+        num_beams,
+        cache,
+        output,
+    } = &arguments.asking;
     if *num_beams == 0 || *limit == Some(0) {
         return Err(Failure::usage("--num-beams and --limit are at least 1"));
     }
@@ -47,6 +56,11 @@ pub fn run(
         batch_size: arguments.batch_size,
         ..AskConfig::default()
     };
+    let mut kept = match cache {
+        Some(folder) => Kept::open(folder, directory, loaded)?,
+        None => Kept::default(),
+    };
+    let n_kept = kept.known.len();
     let began = SystemTime::now();
     let mut found: Vec<(Task, TaskReport)> = Vec::new();
     for file in &arguments.file.tasks {
@@ -57,13 +71,18 @@ pub fn run(
         terminal::note(format!("{}, {} items", task.name, task.items.len()));
         let Loaded { model, tokenizer, device, .. } = loaded;
         let report = with_model!(model, model => {
-            evaluate_task(model, tokenizer, &task, &config, device)
+            evaluate_task_knowing(model, tokenizer, &task, &config, device, &mut kept.known)
         });
         let report = report.with_context(|| format!("{} cannot be asked", file.display()))?;
+        kept.save()?;
         for note in notes(&report, *num_fewshot) {
             terminal::note(note);
         }
         found.push((task, report));
+    }
+    if cache.is_some() {
+        let n_new = kept.known.len() - n_kept;
+        terminal::note(format!("{n_kept} answers were kept, {n_new} are new"));
     }
     let layout = Layout { directory, config: &config, began };
     let json = layout.results(&found);

@@ -21,6 +21,7 @@ mod generate;
 mod in_context;
 mod int8;
 mod interrupt;
+mod known_answers;
 mod list;
 mod model_directory;
 mod names;

@@ -74,7 +74,7 @@ pub struct Figure {
     pub title: String,
     /// What runs from left to right.
     pub x_label: String,
-    /// The vertical axis.
+    /// The axes.
     pub scale: Scale,
     /// The lines: a name, and points from left to right. One without a name belongs to the one before it, thinner and in
     /// its colour, as an error bar does.
@@ -94,14 +94,16 @@ pub struct Heatmap {
     pub values: Vec<Vec<f32>>,
 }
 
-/// The vertical axis of a figure.
+/// The axes of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// Equal differences are equally far.
     Linear,
-    /// Equal ratios are equally far; a point at 0 is left out.
+    /// From bottom to top equal ratios are equally far; a point at 0 is left out.
     Logarithmic,
+    /// From left to right equal ratios are equally far; a point at 0 is left out.
+    LogarithmicAcross,
 }
 
 impl Figure {

@@ -8,6 +8,7 @@ use std::ops::AddAssign;
 use burn::tensor::{Device, Int, Tensor};
 use emberline_backend::log_sum_exp;
 use emberline_core::{Causal, EncoderDecoder, TokenBatch, VocabularyHead};
+use serde::{Deserialize, Serialize};
 
 use crate::batches::batches_by_length;
 use crate::decoder::to_numbers;
@@ -49,7 +50,7 @@ impl Sum for LogLikelihood {
 }
 
 /// How probable a continuation is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Likelihood {
     /// `log p` of every token.
     pub log_probabilities: Vec<f64>,

@@ -137,6 +137,7 @@ impl Lexicon {
             table,
             words: Tensor::<2, Int>::from_data(words, device),
             lengths: (!is_full).then_some(lengths),
+            dropout: None,
         }
     }
 

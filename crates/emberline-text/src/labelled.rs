@@ -116,6 +116,17 @@ impl LabelledTexts {
         &self.texts
     }
 
+    /// The same texts without capitals.
+    #[must_use]
+    pub fn lower_case(&self) -> Self {
+        let lower = |text: &LabelledText| LabelledText {
+            text: text.text.to_lowercase(),
+            second: text.second.as_ref().map(|second| second.to_lowercase()),
+            ..text.clone()
+        };
+        Self { name: self.name.clone(), texts: self.texts.iter().map(lower).collect() }
+    }
+
     /// Splits into training, validation and test by a hash of each text, and not by the order of the file, which
     /// often is that of the labels. The same text is always in the same part: none that a model was
     /// trained on is in its test. A part may be empty, and its share is met only about.
@@ -304,6 +315,13 @@ mod tests {
         // Four standard deviations about 1600, 200, 200.
         assert!((1528..1672).contains(&parts[0].len()), "{}", parts[0].len());
         assert!((146..254).contains(&parts[1].len()), "{}", parts[1].len());
+    }
+
+    #[test]
+    fn texts_lose_their_capitals_and_labels_keep_them() {
+        let texts = parse("Who, I?\tYes", FirstLine::Example).unwrap().lower_case();
+        let [text] = texts.texts() else { panic!("one text") };
+        assert_eq!((&text.text[..], &text.label[..], text.line), ("who, i?", "Yes", 1));
     }
 
     #[test]

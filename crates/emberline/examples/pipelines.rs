@@ -6,7 +6,7 @@ use emberline::DeviceName;
 use emberline::auto::AutoConfig;
 use emberline::models::bert::Architecture;
 use emberline::pipelines::{
-    Aggregation, FeatureExtraction, FillMask, TextClassification, TokenClassification,
+    Aggregation, FeatureExtraction, FillMask, Pipeline, TextClassification, TokenClassification,
 };
 
 /// How many texts are read at a time.

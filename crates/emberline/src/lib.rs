@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! use emberline::DeviceName;
-//! use emberline::pipelines::FillMask;
+//! use emberline::pipelines::{FillMask, Pipeline};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let device = DeviceName::Flex.open()?;

@@ -18,6 +18,16 @@ impl<T> Columns<T> {
         Self { values: values.as_mut_ptr().cast(), length: values.len(), columns }
     }
 
+    /// Where a column begins: that of the first row.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(super) fn column(&self, column: usize) -> *mut T {
+        assert!(column < self.columns && column < self.length, "a column of a result");
+        // SAFETY: it is there.
+        unsafe { self.values.add(column) }
+    }
+
     /// Writes numbers of a row from a column on.
     ///
     /// # Safety

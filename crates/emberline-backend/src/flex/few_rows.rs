@@ -159,13 +159,16 @@ impl<T: Real> AddRows<'_, T> {
         row: usize,
         first: usize,
     ) {
+        /// The numbers of a line of the cache, or a half.
+        const LINE: usize = 16;
         let (right, left, n) = (self.right, self.left, self.right.columns);
         let whole = n - n % V::LANES;
         let out = self.out[row * self.out_stride..].as_mut_ptr();
         // Loops over arrays, of which none is made by a closure: those are not compiled for the instruction set.
         // SAFETY: the rows are there, each with its stride.
         unsafe {
-            let right_row = |i: usize| right.values.as_ptr().add((first + i) * right.row_stride);
+            let right_row =
+                |i: usize| right.values.as_ptr().wrapping_add((first + i) * right.row_stride);
             let number = |r: usize, i: usize| left.values[(row + r) * left.row_stride + first + i];
             let mut factors = [[V::splat(T::ZERO); INNER]; ROWS];
             for (r, factors) in factors.iter_mut().enumerate() {
@@ -174,6 +177,12 @@ impl<T: Real> AddRows<'_, T> {
                 }
             }
             for column in (0..whole).step_by(V::LANES) {
+                // One row alone does nothing but wait for memory, and the processor sees by itself where it goes on.
+                if ROWS > 1 && row == 0 && column.is_multiple_of(LINE) {
+                    for i in INNER..2 * INNER {
+                        simd::prefetch(right_row(i).wrapping_add(column));
+                    }
+                }
                 let mut numbers = [V::splat(T::ZERO); INNER];
                 for (i, numbers) in numbers.iter_mut().enumerate() {
                     *numbers = V::load(right_row(i).add(column));

@@ -7,10 +7,12 @@ pub(crate) mod fused;
 pub(crate) mod int8;
 pub(crate) mod lanes;
 pub(crate) mod matrix;
+pub(crate) mod once;
 pub(crate) mod packed;
 pub(crate) mod real;
 pub(crate) mod simd;
 pub(crate) mod tensors;
+mod tile;
 pub(crate) mod vector;
 
 use std::mem::MaybeUninit;

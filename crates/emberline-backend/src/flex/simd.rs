@@ -62,3 +62,16 @@ fn run_avx512<K: Kernel>(kernel: K) {
 fn run_avx2<K: Kernel>(kernel: K) {
     kernel.body::<true>();
 }
+
+/// Asks for the line of the cache that a number is in. It need not be there.
+#[inline(always)]
+pub(crate) fn prefetch<T>(number: *const T) {
+    // SAFETY: no program can tell whether a line has been asked for, wherever it is.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(number.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = number;
+}

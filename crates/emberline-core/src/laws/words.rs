@@ -26,6 +26,7 @@ pub fn padding_is_hidden_from_words<M: CharacterEncoder>(
             table: table.clone(),
             words: Tensor::from_data(words, device),
             lengths: Some(rows.iter().map(|row| row.len()).collect()),
+            dropout: None,
         }
     };
     let together = model.layers(&batch(&rows, 0));

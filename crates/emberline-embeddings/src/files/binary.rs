@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<WordVectors, EmbeddingsE
         || {
             let mut words = Words::with_capacity(n_rows);
             rows.iter().try_for_each(|(word, _)| super::push(path, &mut words, word))?;
-            Ok(words)
+            Ok::<_, EmbeddingsError>(words)
         },
         || {
             let mut table = Table::zeros(n_rows, width);

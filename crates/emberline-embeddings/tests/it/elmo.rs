@@ -9,7 +9,8 @@ use emberline_backend::{CrossEntropyOptions, linear_cross_entropy, test_device};
 use emberline_checkpoint::{Stored, Weights, load_tensors, load_weights, save_weights};
 use emberline_core::parameters::ModulePath;
 use emberline_core::{
-    BidirectionalLanguageModel, BothWays, Carry, CharacterEncoder, Stream, VocabularyHead, laws,
+    BidirectionalLanguageModel, BothWays, Carry, CharacterBatch, CharacterEncoder, Stream,
+    VocabularyHead, laws,
 };
 use emberline_embeddings::elmo::{Elmo, ElmoConfig, ElmoLanguageModel, ScalarMix, load_published};
 use emberline_text::{Lexicon, WORD_LENGTH};
@@ -212,6 +213,25 @@ fn the_laws_of_its_traits_hold() {
     let (_, elmo) = stand_in(&device);
     laws::padding_is_hidden_from_words(&elmo, WORD_LENGTH, &device);
     laws::bidirectional(&language_model(&device), WORD_LENGTH, &device);
+    laws::layer_groups(&elmo);
+}
+
+#[test]
+fn sentences_that_are_trained_on_lose_what_their_stream_says_and_others_nothing() {
+    let device = test_device();
+    let (config, _) = stand_in(&device);
+    let elmo = ElmoConfig { dropout: 0.5, ..config }.init(Stream::new(1), &device);
+    let batch = Lexicon::sentences(&words(&["he put money in the bank"]), &device);
+    let layers = |dropout| -> Vec<TensorData> {
+        let layers = elmo.layers(&CharacterBatch { dropout, ..batch.clone() });
+        layers.into_iter().map(Tensor::into_data).collect()
+    };
+    let (whole, one) = (layers(None), layers(Some(Stream::new(1))));
+    assert_eq!(whole, layers(None));
+    assert_eq!(one, layers(Some(Stream::new(1))));
+    assert_ne!(one, layers(Some(Stream::new(2))));
+    // The words alone are no layer's input yet.
+    assert!(one[0] == whole[0] && one[1] != whole[1] && one[2] != whole[2]);
 }
 
 /// The largest difference of the vectors of `bank` in two sentences, layer by layer.

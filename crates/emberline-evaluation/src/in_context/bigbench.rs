@@ -1,9 +1,17 @@
-//! The JSON tasks of BIG-bench (Srivastava et al. 2022).
+//! The JSON tasks of BIG-bench (Srivastava et al. 2022), as the package `bigbench` 1.0.0 writes their prompts.
+//!
+//! Three things are not the same: the order of listed choices, which is of our own stream; which of several right answers
+//! an example shows, ours the first of the best and not a random one; and blanks around a written answer, which do not
+//! count here.
+
+use std::collections::HashSet;
+use std::fmt;
 
 use emberline_core::Stream;
 use regex::Regex;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::error::TaskError;
 use super::task::{Choice, Item, Task};
@@ -28,7 +36,45 @@ struct File {
     preferred_score: String,
     output_regex: Option<String>,
     stop_string: Option<String>,
-    examples: Vec<Value>,
+    examples: Vec<Example>,
+}
+
+/// What counts of a written answer where a file does not say: its first sentence.
+const FIRST_SENTENCE: &str = r"[^.?!;\n]+";
+
+#[derive(Debug, Deserialize)]
+struct Example {
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    target: Value,
+    target_scores: Option<Grades>,
+}
+
+/// Answers and what they are worth, in the order of the file: the first of the best is the one that is shown.
+#[derive(Debug)]
+struct Grades(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Grades {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Grades;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("`target_scores` of answers and numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Grades, A::Error> {
+                let mut grades = Vec::new();
+                while let Some(grade) = map.next_entry()? {
+                    grades.push(grade);
+                }
+                Ok(Grades(grades))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 fn input_prefix() -> String {
@@ -54,51 +100,56 @@ fn yes() -> bool {
 /// Reads a task. Where its preferred score is `multiple_choice_grade`, answers are chosen, and else written.
 ///
 /// The choices that a question lists are shuffled, each item's by a stream of its own: many files have the right one
-/// first.
+/// first. An item that comes again is left out, so that no example is the question.
 ///
 /// # Errors
 /// [`TaskError::Format`], [`TaskError::Empty`]; [`TaskError::Item`] with the item and the field.
 pub fn bigbench_task(name: &str, text: &str, seed: u64) -> Result<Task, TaskError> {
     let wrong = |message: String| TaskError::Format { name: name.into(), message };
     let file: File = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    let pattern = file.output_regex.as_deref().map(Regex::new).transpose();
+    let pattern = match (&file.output_regex, &file.stop_string) {
+        (None, None) => Some(FIRST_SENTENCE),
+        (pattern, _) => pattern.as_deref(),
+    };
+    let pattern = pattern.map(Regex::new).transpose();
     let output_pattern = pattern.map_err(|error| wrong(format!("`output_regex`: {error}")))?;
     let random = Stream::new(seed).named("choices");
     let item =
-        |(index, example): (usize, &Value)| {
+        |(index, example): (usize, &Example)| {
             file.item(example, random.at(index as u64)).map_err(|(field, complaint)| {
                 TaskError::Item { name: name.into(), item: index, field, complaint }
             })
         };
-    let items = file.examples.iter().enumerate().map(item).collect::<Result<_, _>>()?;
-    let mut task = Task::new(&file.name, items);
-    task.description = file.task_prefix;
-    task.separator = file.few_shot_example_separator;
-    task.output_pattern = output_pattern;
-    if let Some(stop) = file.stop_string {
-        task.stop_strings = vec![stop];
+    let mut known = HashSet::new();
+    let examples = file.examples.iter().enumerate();
+    let examples = examples.filter(|(_, example)| known.insert(format!("{example:?}")));
+    let items = examples.map(item).collect::<Result<_, _>>()?;
+    Task {
+        description: file.task_prefix.clone(),
+        separator: file.few_shot_example_separator.clone(),
+        output_pattern,
+        stop_strings: file.stop_string.clone().into_iter().collect(),
+        ..Task::new(&file.name, items)
     }
-    task.checked()
+    .checked()
 }
 
 impl File {
-    fn item(&self, example: &Value, random: Stream) -> Result<Item, (&'static str, String)> {
-        let input = example["input"].as_str().ok_or_else(|| missing("input", "a text"))?;
-        let grades = example["target_scores"].as_object();
+    fn item(&self, example: &Example, random: Stream) -> Result<Item, (&'static str, String)> {
+        let input = example.input.as_str().ok_or_else(|| missing("input", "a text"))?;
+        let grades = example.target_scores.as_ref();
         let listed = match grades {
-            Some(grades) if self.append_choices_to_input => {
-                let choices: Vec<&String> = grades.keys().collect();
+            Some(Grades(grades)) if self.append_choices_to_input => {
+                let mut choices: Vec<&str> = grades.iter().map(|(text, _)| &text[..]).collect();
+                choices.sort_unstable();
                 let order = random.permutation(choices.len());
-                order
-                    .iter()
-                    .map(|index| [self.choice_prefix.as_str(), choices[*index]].concat())
-                    .collect()
+                order.iter().map(|index| [&self.choice_prefix, choices[*index]].concat()).collect()
             }
             _ => String::new(),
         };
         let context =
             [&self.example_input_prefix, input, &listed, &self.example_output_prefix].concat();
-        let targets = targets(&example["target"])?;
+        let targets = targets(&example.target)?;
         match (grades, targets.is_empty()) {
             (Some(grades), true) => Ok(Item::Choice { context, choices: choices(grades)? }),
             (Some(grades), false) if self.preferred_score == "multiple_choice_grade" => {
@@ -124,8 +175,8 @@ fn targets(value: &Value) -> Result<Vec<String>, (&'static str, String)> {
     }
 }
 
-fn choices(grades: &Map<String, Value>) -> Result<Vec<Choice>, (&'static str, String)> {
-    let choice = |(text, grade): (&String, &Value)| {
+fn choices(Grades(grades): &Grades) -> Result<Vec<Choice>, (&'static str, String)> {
+    let choice = |(text, grade): &(String, Value)| {
         let grade = grade.as_f64().ok_or_else(|| missing("target_scores", "numbers"))?;
         Ok(Choice { text: text.clone(), grade })
     };
@@ -152,10 +203,31 @@ mod tests {
         assert_eq!((found.name.as_str(), found.separator.as_str()), ("odd", "\n"));
         assert_eq!(found.items[0].as_example(), "\nQ: red, cat\nA: cat");
         let Item::Choice { choices, .. } = &found.items[0] else { panic!("{found:?}") };
-        // In the order of their texts.
-        assert_eq!(choices.iter().map(|choice| choice.grade).collect::<Vec<_>>(), [1.0, 0.0]);
+        assert_eq!(choices.iter().map(|choice| choice.grade).collect::<Vec<_>>(), [0.0, 1.0]);
         let written = task(&text.replace("multiple_choice_grade", "exact_str_match")).unwrap();
         assert!(matches!(&written.items[0], Item::Text { targets, .. } if targets[0] == "cat"));
+    }
+
+    #[test]
+    fn what_counts_of_a_written_answer_is_its_first_sentence_unless_a_file_says_else() {
+        let with = |field: &str| {
+            let examples = r#""examples": [{"input": "a", "target": "b"}]"#;
+            let task = task(&format!(r#"{{"name": "n", {field} {examples}}}"#)).unwrap();
+            let pattern = task.output_pattern.map(|pattern| pattern.as_str().to_string());
+            (pattern, task.stop_strings)
+        };
+        let (pattern, stop) = with("");
+        let found = Regex::new(&pattern.unwrap()).unwrap().find("\n b c! d").unwrap().as_str();
+        assert_eq!((found, stop), (" b c", Vec::new()));
+        assert_eq!(with(r#""stop_string": ".","#), (None, vec![".".to_string()]));
+        assert_eq!(with(r#""output_regex": "b","#), (Some("b".to_string()), Vec::new()));
+    }
+
+    #[test]
+    fn an_item_that_comes_again_is_left_out() {
+        let (a, b) = (r#"{"input": "a", "target": "1"}"#, r#"{"input": "a", "target": "2"}"#);
+        let found = task(&format!(r#"{{"name": "n", "examples": [{a}, {b}, {a}]}}"#)).unwrap();
+        assert_eq!(found.items.len(), 2);
     }
 
     #[test]
@@ -191,6 +263,7 @@ mod tests {
         );
         assert!(of(r#"{"target": "a"}"#).contains("item 0: `input` is missing"));
         assert!(of(r#"{"input": "a", "target_scores": {"b": "c"}}"#).contains("`target_scores`"));
+        assert!(of(r#"{"input": "a", "target_scores": 1}"#).contains("`target_scores`"));
         let error = task(r#"{"examples": []}"#).unwrap_err().to_string();
         assert!(error.contains("missing field `name`"), "{error}");
     }

@@ -1,20 +1,17 @@
 //! Asking a model all items of a task.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+mod written;
 
 use burn::tensor::Device;
 use emberline_core::Incremental;
-use emberline_generation::{
-    BeamConfig, ContextLimit, GenerationConfig, GenerationError, Likelihood, beam_search_text,
-    generate_texts, likelihoods_sharing_prefixes,
-};
+use emberline_generation::{GenerationError, Likelihood, likelihoods_sharing_prefixes};
 use emberline_text::Tokenizer;
 
 use super::choices::{ChoiceScore, ScoredChoice};
 use super::error::InContextError;
 use super::prompts::{Draw, FewShot, Prompt};
 use super::report::{Answer, Sample, TaskReport};
+use super::requests::{KnownAnswers, Request, Requests, key};
 use super::task::{Choice, Item, Task};
 use crate::continuations::encode_continuation;
 
@@ -68,12 +65,27 @@ pub fn evaluate_task<M: Incremental + Sync>(
     config: &AskConfig,
     device: &Device,
 ) -> Result<TaskReport, InContextError> {
+    evaluate_task_knowing(model, tokenizer, task, config, device, &mut KnownAnswers::default())
+}
+
+/// The same, where some of it has been asked before: only what is not known is asked, and then known too.
+///
+/// # Errors
+/// [`InContextError`].
+pub fn evaluate_task_knowing<M: Incremental + Sync>(
+    model: &M,
+    tokenizer: &Tokenizer,
+    task: &Task,
+    config: &AskConfig,
+    device: &Device,
+    known: &mut KnownAnswers,
+) -> Result<TaskReport, InContextError> {
     let asker = Asker { model, tokenizer, task, config, device };
     let n_items = config.limit.unwrap_or(usize::MAX).min(task.items.len());
     let prompts: Vec<Prompt> =
         (0..n_items).map(|item| asker.prompt(item)).collect::<Result<_, _>>()?;
-    let mut samples = asker.choose(&prompts)?;
-    samples.extend(asker.write(&prompts)?);
+    let mut samples = asker.choose(&prompts, known)?;
+    samples.extend(asker.write(&prompts, known)?);
     samples.sort_by_key(|sample| sample.item);
     Ok(TaskReport::new(&task.name, samples, config.n_resamples, config.few_shot.seed))
 }
@@ -135,7 +147,11 @@ impl<M: Incremental + Sync> Asker<'_, M> {
     }
 
     /// Asks the items whose answers are compared.
-    fn choose(&self, prompts: &[Prompt]) -> Result<Vec<Sample>, InContextError> {
+    fn choose(
+        &self,
+        prompts: &[Prompt],
+        known: &mut KnownAnswers,
+    ) -> Result<Vec<Sample>, InContextError> {
         let mut requests = Requests::default();
         let mut asked = Vec::new();
         for (item, prompt) in prompts.iter().enumerate() {
@@ -178,7 +194,7 @@ impl<M: Incremental + Sync> Asker<'_, M> {
             };
             asked.push((item, rows));
         }
-        let found = self.likelihoods(&requests.all)?;
+        let found = self.likelihoods(&requests.all, known)?;
         let sum = |place: usize| found[place].total().sum;
         let sample = |(item, rows): (usize, Vec<Asked>)| {
             let scored = rows.iter().map(|row| ScoredChoice {
@@ -228,66 +244,28 @@ impl<M: Incremental + Sync> Asker<'_, M> {
         Ok(Request { before, answer })
     }
 
-    fn likelihoods(&self, requests: &[Request]) -> Result<Vec<Likelihood>, GenerationError> {
-        let before: Vec<&[u32]> = requests.iter().map(|request| &request.before[..]).collect();
-        let answers: Vec<&[u32]> = requests.iter().map(|request| &request.answer[..]).collect();
+    fn likelihoods(
+        &self,
+        requests: &[Request],
+        known: &mut KnownAnswers,
+    ) -> Result<Vec<Likelihood>, GenerationError> {
         let AskConfig { max_positions, batch_size, .. } = *self.config;
         let Self { model, device, .. } = self;
-        likelihoods_sharing_prefixes(*model, &before, &answers, max_positions, batch_size, device)
-    }
-
-    /// Asks the items whose answers are written.
-    fn write(&self, prompts: &[Prompt]) -> Result<Vec<Sample>, InContextError> {
-        let Self { task, config, .. } = self;
-        let mut samples = Vec::new();
-        for (item, prompt) in prompts.iter().enumerate() {
-            if matches!(task.items[item], Item::Text { .. }) {
-                samples.push(self.sample(item, prompt));
-            }
-        }
-        // A blank at the end would be one that belongs to the first token of the answer.
-        let texts = samples.iter().map(|sample| sample.prompt.trim_end_matches(' '));
-        let texts: Vec<&str> = texts.collect();
-        let written = match config.n_beams {
-            0 | 1 => self.write_greedily(&texts)?,
-            _ => texts.iter().map(|text| self.write_by_beams(text)).collect::<Result<_, _>>()?,
-        };
-        for (sample, written) in samples.iter_mut().zip(written) {
-            let is_right = task.items[sample.item].is_right(&written, task);
-            sample.values = vec![("exact_match", f64::from(u8::from(is_right)))];
-            sample.answer = Answer::Written(written);
-        }
-        Ok(samples)
-    }
-
-    fn write_greedily(&self, texts: &[&str]) -> Result<Vec<String>, GenerationError> {
-        let Self { model, tokenizer, task, config, device } = self;
-        let ends = config.max_positions.map_or(ContextLimit::None, ContextLimit::Ends);
-        let config = GenerationConfig {
-            max_new_tokens: task.max_new_tokens,
-            context_limit: ends,
-            stop_strings: task.stop_strings.clone(),
-            stop_tokens: config.start_token.into_iter().collect(),
-            batch_size: config.batch_size,
-            ..GenerationConfig::default()
-        };
-        generate_texts(*model, tokenizer, texts, &config, device, |_| ControlFlow::Continue(()))
-    }
-
-    /// By the length penalty of GNMT with 0.6, as GPT-3 wrote its answers.
-    fn write_by_beams(&self, text: &str) -> Result<String, GenerationError> {
-        let Self { model, tokenizer, task, config, device } = self;
-        let beams = BeamConfig {
-            beam_size: config.n_beams,
-            max_new_tokens: task.max_new_tokens,
-            max_per_input_token: 0.0,
-            stop_tokens: config.start_token.into_iter().collect(),
-            ..BeamConfig::default()
-        };
-        let found = beam_search_text(*model, tokenizer, text, &beams, device)?;
-        let written = found.into_iter().next().map_or(String::new(), |(written, _)| written);
-        let ends = task.stop_strings.iter().filter_map(|stop| written.find(stop));
-        Ok(written[..ends.min().unwrap_or(written.len())].to_string())
+        let keys =
+            requests.iter().map(|Request { before, answer }| key(&(before, answer, max_positions)));
+        known.likelihoods(keys.collect(), |new| {
+            let asked = new.iter().map(|place| &requests[*place]);
+            let before: Vec<&[u32]> = asked.clone().map(|request| &request.before[..]).collect();
+            let answers: Vec<&[u32]> = asked.map(|request| &request.answer[..]).collect();
+            likelihoods_sharing_prefixes(
+                *model,
+                &before,
+                &answers,
+                max_positions,
+                batch_size,
+                device,
+            )
+        })
     }
 }
 
@@ -305,45 +283,6 @@ impl Item {
             }
         };
         ChoiceScore::ALL.into_iter().filter_map(value).collect()
-    }
-
-    /// Whether what counts of a written answer is a target, blanks around both aside.
-    fn is_right(&self, written: &str, task: &Task) -> bool {
-        let counts = match &task.output_pattern {
-            Some(pattern) => pattern.find(written).map_or("", |found| found.as_str()),
-            None => written,
-        };
-        let Self::Text { targets, .. } = self else { return false };
-        targets.iter().any(|target| target.trim() == counts.trim())
-    }
-}
-
-/// The tokens before an answer and those of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Request {
-    before: Vec<u32>,
-    answer: Vec<u32>,
-}
-
-impl Request {
-    fn n_read(&self) -> usize {
-        self.before.len() + self.answer.len().saturating_sub(1)
-    }
-}
-
-/// What is asked, each request once.
-#[derive(Default)]
-struct Requests {
-    all: Vec<Request>,
-    places: HashMap<Request, usize>,
-}
-
-impl Requests {
-    fn place(&mut self, request: Request) -> usize {
-        *self.places.entry(request).or_insert_with_key(|request| {
-            self.all.push(request.clone());
-            self.all.len() - 1
-        })
     }
 }
 

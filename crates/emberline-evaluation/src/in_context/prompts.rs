@@ -30,7 +30,7 @@ pub enum Draw {
 /// What the model reads before an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// Description and examples, each with the separator after it.
+    /// Description and examples, each of which has the separator after it.
     pub before: String,
     /// How many examples there are.
     pub n_shots: usize,
@@ -70,10 +70,8 @@ impl FewShot {
 impl Prompt {
     /// A description and examples.
     pub fn new(task: &Task, examples: &[&Item]) -> Self {
-        let description = (!task.description.is_empty()).then(|| task.description.clone());
-        let parts =
-            description.into_iter().chain(examples.iter().map(|example| example.as_example()));
-        let before = parts.map(|part| part + &task.separator).collect();
+        let separated = |example: &&Item| example.as_example() + &task.separator;
+        let before = task.description.clone() + &examples.iter().map(separated).collect::<String>();
         Self { before, n_shots: examples.len() }
     }
 
@@ -110,7 +108,7 @@ mod tests {
             targets: vec![format!(" {index}")],
         };
         Task {
-            description: "Repeat.".into(),
+            description: "Repeat.\n\n".into(),
             ..Task::new("repeat", (0..n_items).map(item).collect())
         }
     }

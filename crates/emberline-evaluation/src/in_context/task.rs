@@ -10,9 +10,9 @@ use super::error::TaskError;
 pub struct Task {
     /// Its name.
     pub name: String,
-    /// What there is to do, in words, at the beginning of every prompt; may be empty.
+    /// What there is to do, in words, at the beginning of every prompt, with what stands after it; may be empty.
     pub description: String,
-    /// What stands after the description and after each example.
+    /// What stands after each example.
     pub separator: String,
     /// What stands before an answer that belongs to no question, as `Answer:`; the probability of a choice after it is
     /// what [`ChoiceScore::Calibrated`](super::ChoiceScore::Calibrated) divides by.

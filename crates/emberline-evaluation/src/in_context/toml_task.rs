@@ -15,7 +15,8 @@
 //! targets = [" Madrid"]
 //! ```
 //!
-//! An item has `choices` and `right`, or `targets`, or `contexts`, `ending` and `right`.
+//! An item has `choices` and `right`, or `targets`, or `contexts`, `ending` and `right`. What separates examples stands
+//! after the description, too.
 
 use regex::Regex;
 use serde::Deserialize;
@@ -72,10 +73,12 @@ pub fn toml_task(name: &str, text: &str) -> Result<Task, TaskError> {
     let examples = items.split_off(n_items);
     let Task { name, separator, stop_strings, max_new_tokens, items, .. } =
         Task::new(file.name, items);
+    let separator = file.separator.unwrap_or(separator);
+    let after = if file.description.is_empty() { "" } else { &separator };
     Task {
         name,
-        description: file.description,
-        separator: file.separator.unwrap_or(separator),
+        description: file.description + after,
+        separator,
         answer_context: file.answer_context,
         output_pattern,
         stop_strings: file.stop_strings.unwrap_or(stop_strings),
@@ -149,6 +152,7 @@ mod tests {
         assert_eq!(all, ["Q: France?\nA: Paris", "The bag is full.", "Q: Spain?\nA: Madrid"]);
         assert_eq!((task.items.len(), task.separator.as_str()), (2, "\n\n"));
         assert_eq!(task.answer_context.as_deref(), Some("A:"));
+        assert_eq!(task.description, "Name the capital.\n\n");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod poem_gru;
 pub mod pronunciation;
 pub mod tagger;
 pub mod toy_sequences;
+pub mod transfer_text;
 pub mod translate;
 
 use anyhow::{Context, Result};
@@ -33,7 +34,7 @@ use crate::config::RunConfig::{
     self, Banded, BertAnswers, BertClassification, BertPretraining, BertSentences, BertTagging,
     Classification, DigitsTransfer, ElmoFeatures, ElmoPretraining, Gpt, Gpt1Classification,
     Gpt2Finetuning, LanguageModelling, LongRange, ManyTasks, MaskingAblation, MemoryHorizon,
-    SumsToOne, Tagging, Translation,
+    SumsToOne, Tagging, TransferText, Translation,
 };
 use crate::names;
 
@@ -382,6 +383,14 @@ pub const EXPERIMENTS: &[Experiment] = &[
         minutes: 2,
         shows: "new digits from few images, by a network that knows others: frozen, fine-tuned, or from scratch",
         config: || DigitsTransfer(digits_transfer::digits_transfer()),
+    },
+    Experiment {
+        name: "transfer-text",
+        system: "ELMo, GPT-1 and BERT, 2 layers of 128 each",
+        data: "austen, shakespeare, author-id",
+        minutes: 25,
+        shows: "whose a sentence is, from 60, 300 or 3,000 of them: frozen, unfrozen, fine-tuned, adapted, from scratch",
+        config: || TransferText(transfer_text::transfer_text()),
     },
 ];
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use emberline::pipelines::{
-    Aggregation, AnswerOptions, FeatureExtraction, FillMask, Pooling, Predictions,
+    Aggregation, AnswerOptions, FeatureExtraction, FillMask, Pipeline, Pooling, Predictions,
     QuestionAnswering, SentenceEmbeddings, TextClassification, TextOrPair, TokenClassification,
 };
 use emberline_core::Stream;
@@ -27,26 +27,16 @@ const NAMED: usize = 5;
 
 /// Prints the likeliest words for the masks of each line.
 pub fn fill_mask(arguments: &FillMaskArguments) -> Outcome {
-    let (asked, pipeline) = with_head(
-        &arguments.head,
-        &[("--top-k", arguments.top_k)],
-        |directory, device| FillMask::open(directory, device),
-        |directory, random, device| FillMask::open_with_new_head(directory, random, device),
-    )?;
+    let (asked, pipeline) =
+        with_head::<FillMask>(&arguments.head, &[("--top-k", arguments.top_k)])?;
     let found = pipeline.predict(&asked.lines.texts(), arguments.top_k, asked.batch_size);
     asked.print(found)
 }
 
 /// Prints the classes of each line.
 pub fn text_classification(arguments: &TextClassificationArguments) -> Outcome {
-    let (asked, pipeline) = with_head(
-        &arguments.head,
-        &[("--top-k", arguments.top_k)],
-        |directory, device| TextClassification::open(directory, device),
-        |directory, random, device| {
-            TextClassification::open_with_new_head(directory, random, device)
-        },
-    )?;
+    let (asked, pipeline) =
+        with_head::<TextClassification>(&arguments.head, &[("--top-k", arguments.top_k)])?;
     let found = pipeline.predict(&asked.texts_or_pairs()?, arguments.top_k, asked.batch_size);
     asked.print(found)
 }
@@ -63,14 +53,7 @@ pub fn token_classification(arguments: &TokenClassificationArguments) -> Outcome
             "--stride puts names of windows together: choose an --aggregation",
         ));
     }
-    let (asked, pipeline) = with_head(
-        &arguments.head,
-        &[],
-        |directory, device| TokenClassification::open(directory, device),
-        |directory, random, device| {
-            TokenClassification::open_with_new_head(directory, random, device)
-        },
-    )?;
+    let (asked, pipeline) = with_head::<TokenClassification>(&arguments.head, &[])?;
     let (texts, batch_size) = (asked.lines.texts(), asked.batch_size);
     let Some(aggregation) = aggregation else {
         let mut found = pipeline.predict(&texts, batch_size);
@@ -95,13 +78,9 @@ pub fn token_classification(arguments: &TokenClassificationArguments) -> Outcome
 pub fn question_answering(arguments: &QuestionAnsweringArguments) -> Outcome {
     let &QuestionAnsweringArguments { top_k, max_answer_tokens, may_be_none, stride, .. } =
         arguments;
-    let (asked, pipeline) = with_head(
+    let (asked, pipeline) = with_head::<QuestionAnswering>(
         &arguments.head,
         &[("--top-k", top_k), ("--max-answer-tokens", max_answer_tokens)],
-        |directory, device| QuestionAnswering::open(directory, device),
-        |directory, random, device| {
-            QuestionAnswering::open_with_new_head(directory, random, device)
-        },
     )?;
     let context = arguments.context.as_ref().map(|file| {
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
@@ -161,23 +140,17 @@ fn whole<T>(texts: Vec<T>) -> Predictions<T> {
 }
 
 /// What is asked for, and the pipeline of its directory; says so if its head is new.
-fn with_head<P>(
+fn with_head<P: Pipeline>(
     arguments: &HeadArguments,
     at_least_one: &[(&str, usize)],
-    open: impl FnOnce(&Path, &Device) -> Result<P, emberline::Error>,
-    open_with_new_head: impl FnOnce(
-        &Path,
-        Stream,
-        &Device,
-    ) -> Result<(P, Vec<String>), emberline::Error>,
 ) -> Result<(Asked, P), Failure> {
     let asked = Asked::new(&arguments.lines, at_least_one)?;
     let (directory, device) = (&asked.directory, &asked.device);
     if arguments.strict {
-        let pipeline = open(directory, device)?;
+        let pipeline = P::open(directory, device)?;
         return Ok((asked, pipeline));
     }
-    let (pipeline, new) = open_with_new_head(directory, Stream::new(0), device)?;
+    let (pipeline, new) = P::open_with_new_head(directory, Stream::new(0), device)?;
     if !new.is_empty() {
         terminal::note(format_args!(
             "{} has no {}: that head is new and of random numbers, and so is what it says; --strict refuses it",

@@ -38,6 +38,8 @@ struct Line {
 /// What is written along the axes.
 struct Axes<'a> {
     x_label: &'a str,
+    /// How a place along the axis is written.
+    x_value: fn(&f64) -> String,
     /// How a height is written.
     y_value: fn(&f64) -> String,
 }
@@ -64,7 +66,9 @@ pub fn charts(runs: &[Run]) -> Result<Vec<Chart>> {
         ("learning rate", training(|metrics| metrics.learning_rate)),
         ("gradient norm", training(|metrics| metrics.grad_norm)),
     ] {
-        if let Some(svg) = draw(&lines, &Axes { x_label: "updates", y_value: plain })? {
+        if let Some(svg) =
+            draw(&lines, &Axes { x_label: "updates", x_value: whole, y_value: plain })?
+        {
             charts.push(Chart { name: name.to_string(), svg });
         }
     }
@@ -76,27 +80,29 @@ pub fn charts(runs: &[Run]) -> Result<Vec<Chart>> {
 /// # Errors
 /// As [`charts`].
 pub fn figure(figure: &Figure) -> Result<Chart> {
-    let height = |value: f64| match figure.scale {
-        Scale::Linear => value,
-        Scale::Logarithmic => value.log10(),
+    let place = |x: f64, y: f64| match figure.scale {
+        Scale::Linear => (x, y),
+        Scale::Logarithmic => (x, y.log10()),
+        Scale::LogarithmicAcross => (x.log10(), y),
     };
     let (mut lines, mut n_named) = (Vec::new(), 0);
     for (name, points) in &figure.lines {
-        let points = points.iter().map(|(x, y)| (*x, height(*y)));
+        let points = points.iter().map(|(x, y)| place(*x, *y));
         let is_named = !name.is_empty();
         n_named += usize::from(is_named);
         lines.push(Line {
             name: is_named.then(|| name.clone()),
             colour: colour(n_named.saturating_sub(1)),
             bold: is_named,
-            points: points.filter(|(_, y)| y.is_finite()).collect(),
+            points: points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect(),
         });
     }
-    let y_value = match figure.scale {
-        Scale::Linear => plain,
-        Scale::Logarithmic => power_of_ten,
+    let [x_value, y_value] = match figure.scale {
+        Scale::Linear => [whole, plain],
+        Scale::Logarithmic => [whole, power_of_ten],
+        Scale::LogarithmicAcross => [whole_power_of_ten, plain],
     };
-    let svg = draw(&lines, &Axes { x_label: &figure.x_label, y_value })?;
+    let svg = draw(&lines, &Axes { x_label: &figure.x_label, x_value, y_value })?;
     Ok(Chart { name: figure.title.clone(), svg: svg.unwrap_or_default() })
 }
 
@@ -163,7 +169,7 @@ fn render(
         .axis_style(BLACK.mix(0.4))
         .label_style(("sans-serif", 13))
         .x_desc(axes.x_label)
-        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_label_formatter(&axes.x_value)
         .y_label_formatter(&axes.y_value)
         .draw()?;
     for line in lines {
@@ -187,6 +193,14 @@ fn render(
     }
     area.present()?;
     Ok(())
+}
+
+fn whole(value: &f64) -> String {
+    format!("{value:.0}")
+}
+
+fn whole_power_of_ten(exponent: &f64) -> String {
+    whole(&10f64.powf(*exponent))
 }
 
 fn power_of_ten(exponent: &f64) -> String {

@@ -18,8 +18,9 @@ use emberline_training::{Data, Objective, Trained, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::books::{self, Chapter};
 use super::trainee::{Session, Trainee};
-use super::{Findings, Kind, Prepared, books};
+use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_dropout, check_sizes};
 use crate::model_directory;
 
@@ -135,17 +136,30 @@ impl DataConfig {
         random: Stream,
         device: &Device,
     ) -> Result<(BertTokenizer, SentencePairBatches)> {
-        let [training, validation] = books::chapters(&mut self.books, &mut self.sha256)?;
+        let chapters = books::chapters(&mut self.books, &mut self.sha256)?;
+        self.read_chapters(&chapters, random, device)
+    }
+
+    /// Chapters for training and for validation as pairs in batches, and their tokenizer.
+    ///
+    /// # Errors
+    /// If there are too few.
+    pub fn read_chapters(
+        &self,
+        [training, validation]: &[Vec<Chapter>; 2],
+        random: Stream,
+        device: &Device,
+    ) -> Result<(BertTokenizer, SentencePairBatches)> {
         let texts = training.iter().flatten().map(String::as_str);
         let tokenizer = BertTokenizer::learn(texts, self.vocab_size, true)?;
-        let pairs = |name: &str, documents: &[books::Chapter], pairs: &SentencePairsConfig| {
+        let pairs = |name: &str, documents: &[Chapter], pairs: &SentencePairsConfig| {
             let documents = Documents::encode(name, documents, &tokenizer)?;
             let random = random.named(name);
             anyhow::Ok(documents.pairs(pairs, tokenizer.special_tokens(), random))
         };
-        let training = pairs("the training part", &training, &self.pairs)?;
+        let training = pairs("the training part", training, &self.pairs)?;
         let once = SentencePairsConfig { n_duplicates: 1, ..self.pairs };
-        let validation = pairs("the validation part", &validation, &once)?;
+        let validation = pairs("the validation part", validation, &once)?;
         let batches = SentencePairBatches::new(
             training,
             validation,

@@ -85,22 +85,29 @@ impl Kind for ElmoPretrainingConfig {
         if let Some(n_sampled) = self.n_sampled {
             check_sizes(&[("n_sampled", n_sampled)])?;
         }
-        let ElmoConfig { d_hidden, d_output, n_layers, ref characters, .. } = self.model;
-        check_sizes(&[
-            ("d_hidden", d_hidden),
-            ("d_output", d_output),
-            ("n_layers", n_layers),
-            ("characters.n_characters", characters.n_characters),
-            ("characters.d_character", characters.d_character),
-            ("characters.filters", characters.filters.len()),
-        ])
-        .and_then(|()| Ok(self.model.validate()?))
-        .context("`model` cannot be used")
+        check_model(&self.model).context("`model` cannot be used")
     }
 
     fn prepare(self) -> Result<Box<dyn Prepared>> {
         prepare(self)
     }
+}
+
+/// Whether a model of these sizes can be made; the error names the first that cannot.
+///
+/// # Errors
+/// If one cannot.
+pub fn check_model(config: &ElmoConfig) -> Result<()> {
+    let ElmoConfig { d_hidden, d_output, n_layers, ref characters, .. } = *config;
+    check_sizes(&[
+        ("d_hidden", d_hidden),
+        ("d_output", d_output),
+        ("n_layers", n_layers),
+        ("characters.n_characters", characters.n_characters),
+        ("characters.d_character", characters.d_character),
+        ("characters.filters", characters.filters.len()),
+    ])?;
+    Ok(config.validate()?)
 }
 
 impl MeaningsConfig {
@@ -136,18 +143,10 @@ struct PreparedElmo {
 fn prepare(mut config: ElmoPretrainingConfig) -> Result<Box<dyn Prepared>> {
     config.meanings.split()?;
     let DataConfig { books, sha256, min_count, batch_size, seq_length } = &mut config.data;
-    let [training, validation] = books::chapters(books, sha256)?.map(words_of);
-    let (training, validation) = (training?, validation?);
-    let vocabulary = predicted_words(&training, *min_count)?;
+    let chapters = books::chapters(books, sha256)?;
+    let (vocabulary, [training, validation]) = read_both_ways(&chapters, *min_count)?;
     let vocab_size = vocabulary.size();
-    if let Some(n_sampled) = config.n_sampled {
-        ensure!(
-            n_sampled <= vocab_size,
-            "`n_sampled` is {n_sampled}, but only {vocab_size} words are predicted"
-        );
-    }
-    let training = ReadBothWays::new(&training, &vocabulary)?;
-    let validation = ReadBothWays::new(&validation, &vocabulary)?;
+    check_sampled(config.n_sampled, vocab_size)?;
     let unigram_perplexity =
         unigram_perplexity(training.targets(), validation.targets(), vocab_size);
     let device = config.device.open()?.autodiff();
@@ -171,9 +170,48 @@ fn prepare(mut config: ElmoPretrainingConfig) -> Result<Box<dyn Prepared>> {
     }))
 }
 
+/// The words of chapters for training that are predicted, and all words of these and of those for validation.
+///
+/// # Errors
+/// None that a text gives reason for.
+pub fn read_both_ways(
+    chapters: &[Vec<Chapter>; 2],
+    min_count: u64,
+) -> Result<(Vocabulary, [ReadBothWays; 2])> {
+    let [training, validation] = chapters.each_ref().map(|chapters| words_of(chapters));
+    let (training, validation) = (training?, validation?);
+    let vocabulary = predicted_words(&training, min_count)?;
+    let read = |words: &[Vec<String>]| ReadBothWays::new(words, &vocabulary);
+    let parts = [read(&training)?, read(&validation)?];
+    Ok((vocabulary, parts))
+}
+
 /// The words of each sentence of all chapters.
-fn words_of(chapters: Vec<Chapter>) -> Result<Vec<Vec<String>>> {
+fn words_of(chapters: &[Chapter]) -> Result<Vec<Vec<String>>> {
     chapters.iter().flatten().map(|sentence| Ok(split_words(sentence)?)).collect()
+}
+
+/// Whether so many words can stand for the vocabulary.
+///
+/// # Errors
+/// If it has fewer.
+pub fn check_sampled(n_sampled: Option<usize>, vocab_size: usize) -> Result<()> {
+    let n_sampled = n_sampled.unwrap_or(0);
+    ensure!(
+        n_sampled <= vocab_size,
+        "`n_sampled` is {n_sampled}, but only {vocab_size} words are predicted"
+    );
+    Ok(())
+}
+
+/// Writes the config of a model and the words that it predicts into a directory that is there.
+pub fn write_others(
+    config: &ElmoLanguageModelConfig,
+    vocabulary: &Vocabulary,
+    directory: &Path,
+) -> Result<(), CheckpointError> {
+    write_config(directory, config)?;
+    write_atomically(directory.join(VOCABULARY), &vocabulary.to_json())
 }
 
 /// With one more of each word than was seen, so that none is impossible.
@@ -199,7 +237,7 @@ impl Prepared for PreparedElmo {
             session,
             &NextWordBothWays { n_sampled: self.config.n_sampled },
             &self.data,
-            &|directory| self.write_others(directory),
+            &|directory| write_others(&self.model_config, &self.vocabulary, directory),
             &json!({
                 "model": self.config.model,
                 "data": self.config.data,
@@ -224,11 +262,6 @@ impl Prepared for PreparedElmo {
 }
 
 impl PreparedElmo {
-    fn write_others(&self, directory: &Path) -> Result<(), CheckpointError> {
-        write_config(directory, &self.model_config)?;
-        write_atomically(directory.join(VOCABULARY), &self.vocabulary.to_json())
-    }
-
     /// The mean losses of both directions over the validation text.
     fn losses(&self, model: &ElmoLanguageModel) -> [f64; 2] {
         let objective = NextWordBothWays::default();

@@ -125,7 +125,8 @@ impl PretrainingConfig {
 }
 
 impl ModelConfig {
-    fn gpt1(&self, vocab_size: usize, n_positions: usize) -> Gpt1Config {
+    /// The config of a GPT-1 for a vocabulary and texts of a length.
+    pub fn gpt1(&self, vocab_size: usize, n_positions: usize) -> Gpt1Config {
         let Self { d_model, n_layers, n_heads, dropout } = *self;
         Gpt1Config {
             vocab_size,

@@ -28,8 +28,10 @@ pub mod sentence_vectors;
 pub mod sums_to_one;
 pub mod tagging;
 pub mod trainee;
+pub mod transfer_text;
 pub mod translation;
 pub mod vector_probe;
+pub mod ways;
 
 use std::collections::BTreeMap;
 use std::path::Path;

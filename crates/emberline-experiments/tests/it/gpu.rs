@@ -4,10 +4,13 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use emberline_backend::device::{DeviceError, DeviceName};
 use emberline_core::Stream;
+use emberline_evaluation::in_context::{Answer, AskConfig, FewShot, evaluate_task, toml_task};
+use emberline_models::gpt2::Gpt2Config;
 use emberline_recurrent::{
     Activation, GruConfig, LstmConfig, Merge, RecurrentLayer, ResetGate, RnnConfig, Stack,
     UpdateGate,
 };
+use emberline_text::{Corpus, Tokenizer};
 
 use crate::program::{Folder, metrics};
 
@@ -111,6 +114,43 @@ fn every_recurrent_layer_and_its_gradients_are_those_of_the_cpu() {
     let (ours, theirs) = (every_layer(&flex.autodiff()), every_layer(&gpu.autodiff()));
     for ((layer, ours), (_, theirs)) in ours.iter().zip(&theirs) {
         assert_near(layer, ours, theirs);
+    }
+}
+
+/// The scores that a small GPT-2 gives two answers, after an example.
+fn scores_of_answers(device: &Device) -> Vec<f64> {
+    let task = r#"
+        name = "letters"
+        separator = " "
+        items = [{ context = "ab cab", choices = [" bac", " cb"], right = 1 }]
+        examples = [{ context = "ca", targets = [" b"] }]
+    "#;
+    let task = toml_task("letters", task).unwrap();
+    let tokenizer = Tokenizer::characters(&Corpus::new("letters", " abc").unwrap());
+    let model = Gpt2Config {
+        vocab_size: tokenizer.vocab_size(),
+        n_positions: 16,
+        d_model: 12,
+        n_layers: 2,
+        n_heads: 3,
+        deviation: 0.3,
+        ..Gpt2Config::default()
+    };
+    let model = model.init(Stream::new(1), device);
+    let few_shot = FewShot { n_shots: 1, ..AskConfig::default().few_shot };
+    let config = AskConfig { few_shot, max_positions: Some(16), ..AskConfig::default() };
+    let found = evaluate_task(&model, &tokenizer, &task, &config, device).unwrap();
+    let Answer::Scored(answers) = &found.samples[0].answer else { panic!("{found:?}") };
+    answers.iter().map(|answer| answer.log_likelihood.sum).collect()
+}
+
+#[test]
+fn the_scores_of_answers_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let flex = DeviceName::Flex.open().unwrap();
+    let [ours, theirs] = [flex, gpu].map(|device| scores_of_answers(&device));
+    for (ours, theirs) in ours.into_iter().zip(theirs) {
+        assert!((ours - theirs).abs() < 1e-4, "{ours} on flex, {theirs} on {}", name());
     }
 }
 

@@ -75,6 +75,49 @@ fn examples_that_do_not_fit_are_counted_or_refused() {
 }
 
 #[test]
+fn what_was_answered_is_kept_and_not_asked_again() {
+    let (folder, _) = folder();
+    let run = |extra: &[&str]| {
+        let arguments = [&ASKED[..], &["--cache", "kept"], extra].concat();
+        folder.succeed(folder.emberline(&arguments))
+    };
+    let files = || -> Vec<_> {
+        let files = std::fs::read_dir(folder.path("kept")).unwrap();
+        files.map(|file| file.unwrap().path()).collect()
+    };
+    let results = |stdout: &str| serde_json::from_str::<Value>(stdout).unwrap()["results"].clone();
+    let plain = folder.succeed(folder.emberline(&ASKED)).stdout;
+    let some = run(&["--limit=3"]);
+    assert!(some.stderr.contains("0 answers were kept"), "{}", some.stderr);
+    let first = run(&[]);
+    let again = run(&[]);
+    assert!(again.stderr.contains(" 0 are new"), "{}", again.stderr);
+    for found in [&first, &again] {
+        assert_eq!(results(&found.stdout), results(&plain));
+    }
+    let [file] = &files()[..] else { panic!("{:?}", files()) };
+
+    // The file is what is read: one answer that is certain there has the best score.
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for answer in kept["likelihoods"].as_object_mut().unwrap().values_mut() {
+        answer["log_probabilities"] = serde_json::json!([-1.0]);
+    }
+    std::fs::write(file, kept.to_string()).unwrap();
+    assert_ne!(results(&run(&[]).stdout), results(&plain));
+
+    std::fs::write(file, "{\"likelihoods\": {").unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let damaged = [&ASKED[..], &["--cache", "kept"]].concat();
+    refused(folder.emberline(&damaged), 1, &[name, "holds no answers: delete it"]);
+
+    // The answers of another model are in another file.
+    let config = folder.read("model/config.json").replace("\"n_head\": 3", "\"n_head\": 1");
+    folder.write("model/config.json", config.as_bytes());
+    run(&[]);
+    assert_eq!(files().len(), 2);
+}
+
+#[test]
 fn a_task_file_that_cannot_be_asked_is_named() {
     let (folder, _) = folder();
     let of = |file: &str, text: &str, words: &[&str]| {

@@ -116,6 +116,51 @@ fn new_digits_are_learned_in_three_ways_and_drawn_with_error_bars() {
 }
 
 #[test]
+fn models_of_three_objectives_learn_from_texts_in_five_ways_and_go_on_behind_what_they_learnt() {
+    let folder = Folder::new();
+    let (result, finished) = run(&folder, "transfer-text");
+    let name = |model, way| format!("accuracy_{model}_{way}_2");
+    for model in ["elmo", "gpt1", "bert"] {
+        for way in ["scratch", "frozen", "gradual", "fine_tuned", "lora"] {
+            let accuracy = metric(&result, &name(model, way));
+            assert!((0.0..=1.0).contains(&accuracy), "{model}, {way}: {accuracy}");
+        }
+    }
+    // Windows of 2 rows of 16 tokens.
+    assert_eq!(metric(&result, "tokens_read_gpt1"), 24.0 * 2.0 * 16.0);
+    // A head over three vectors of 8 for each of two classes.
+    assert!(finished.stdout.contains("BERT, frozen, 50 trained"), "{}", finished.stdout);
+    assert_eq!(result["tables"].as_array().unwrap().len(), 2);
+    assert_eq!(result["figures"].as_array().unwrap().len(), 4);
+    assert!(folder.path("transfer-text/gpt1/checkpoints/step-00000024/DONE").is_file());
+
+    // Killed between two trainings, it makes only what is missing; what is there is believed.
+    let mut learnt: Value =
+        serde_json::from_str(&folder.read("transfer-text/learnt.json")).unwrap();
+    let of = learnt["learnt"].as_object_mut().unwrap();
+    assert_eq!(of.len(), 3 * 5 * 2);
+    of.retain(|name, _| name.starts_with("elmo"));
+    for seed in 0..2 {
+        of[&format!("elmo/lora/2/{seed}")]["n_right"] = 0.into();
+    }
+    folder.write("transfer-text/learnt.json", learnt.to_string().as_bytes());
+    let resume = ["run", "--resume", "--out", "transfer-text", "--json"];
+    let again = folder.succeed(folder.emberline(&resume)).stdout;
+    let again: Value = serde_json::from_str(&again).unwrap();
+    let mut expected = result["metrics"].clone();
+    expected[name("elmo", "lora")] = 0.0.into();
+    assert_eq!(again["metrics"], expected);
+
+    let refuse = |change: &str, words: &[&str]| {
+        refused(folder.tiny_run_of("transfer-text", "other", &["--set", change]), 1, words);
+    };
+    let sizes =
+        |n_texts| format!("transfer.sizes=[{{ n_texts = {n_texts}, steps = 10, n_seeds = 1 }}]");
+    refuse(&sizes(3), &["multiple of the 2 classes"]);
+    refuse(&sizes(4), &["2 of each class, but of sea there are 1"]);
+}
+
+#[test]
 fn a_plan_of_a_config_is_shown_and_one_that_does_not_fit_is_refused_before_pretraining() {
     let folder = Folder::new();
     let with = |out: &str, plan: &str| {
@@ -415,6 +460,7 @@ fn a_run_of_any_kind_repeats_itself_resumes_to_itself_and_tells_what_it_takes() 
         "bert-pretrain-tiny",
         "bert-classify",
         "digits-transfer",
+        "transfer-text",
         "elmo-books",
     ] {
         let (first, _) = run(&folder, experiment);

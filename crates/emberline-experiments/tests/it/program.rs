@@ -167,7 +167,7 @@ const TINY_BOOKS: [&str; 7] = [
 ];
 
 /// What makes an experiment besides `char-lstm` tiny; some of them read what [`Folder::new`] wrote.
-const TINY_OTHERS: [(&str, &[&str]); 22] = [
+const TINY_OTHERS: [(&str, &[&str]); 23] = [
     (
         "poem-gru",
         &[
@@ -350,6 +350,26 @@ const TINY_OTHERS: [(&str, &[&str]); 22] = [
             "transfer.n_images=[1, 3]",
             "transfer.n_seeds=2",
             "transfer.steps=6",
+        ],
+    ),
+    (
+        "transfer-text",
+        &[
+            "data.books=[\"book.txt\"]",
+            "data.vocab_size=60",
+            "data.pairs={ max_seq_length = 16, n_duplicates = 2 }",
+            "data.batch_size=2",
+            "model.gpt1={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.1 }",
+            "model.bert={ d_model = 8, n_layers = 1, n_heads = 2, dropout = 0.1 }",
+            "model.elmo.d_hidden=8",
+            "model.elmo.d_output=4",
+            "model.elmo.characters.d_character=3",
+            "model.elmo.characters.filters=[{ width = 1, count = 4 }, { width = 3, count = 6 }]",
+            "model.predicted={ min_count = 2, n_sampled = 5 }",
+            "texts.path=authors",
+            "texts.batch_size=2",
+            "transfer.sizes=[{ n_texts = 2, steps = 10, n_seeds = 2 }]",
+            "transfer.lora={ rank = 2, alpha = 2.0 }",
         ],
     ),
     (

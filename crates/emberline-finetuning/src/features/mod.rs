@@ -82,7 +82,8 @@ impl FeatureKey {
         self
     }
 
-    fn name(self) -> String {
+    /// The hash in hexadecimal, of which the name of a file can be made.
+    pub fn hex(self) -> String {
         self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -113,7 +114,7 @@ impl FeatureCache {
         compute: impl FnOnce() -> Tensor<2>,
     ) -> Result<Tensor<2>, FeatureError> {
         const NAME: &str = "features";
-        let path = self.folder.join(format!("{}.safetensors", key.name()));
+        let path = self.folder.join(format!("{}.safetensors", key.hex()));
         if path.exists() {
             let found = load_tensors(&path)?.into_iter().find(|(name, _)| name == NAME);
             let found = found.filter(|(_, data)| data.shape().num_dims() == 2);

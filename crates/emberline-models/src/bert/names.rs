@@ -1,6 +1,6 @@
 //! The names of a BERT's parameters in files: those of `transformers`, and those of Google's own checkpoints.
 
-use emberline_checkpoint::{PublishedNames, Stored, Tied};
+use emberline_checkpoint::{PublishedNames, Stored, Tied, Weights};
 
 use super::Bert;
 
@@ -171,6 +171,14 @@ impl Bert {
         ],
         tied: &[],
     };
+
+    /// Which of both kinds of names a file has, and the name of a parameter in it.
+    pub fn names_of(weights: &Weights) -> (&'static PublishedNames, fn(&str) -> Stored) {
+        match weights.names().any(|name| name.starts_with(Self::TENSORFLOW_NAMES.prefix)) {
+            true => (&Self::TENSORFLOW_NAMES, Self::tensorflow_name),
+            false => (&Self::PUBLISHED_NAMES, Self::stored_name),
+        }
+    }
 }
 
 #[cfg(test)]

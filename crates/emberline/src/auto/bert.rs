@@ -20,12 +20,7 @@ pub(crate) struct StoredBert {
 
 impl StoredBert {
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
-        let is_of_tensorflow =
-            Weights::open(directory)?.names().any(|name| name.starts_with("bert/"));
-        let (names, table): (_, fn(&str) -> Stored) = match is_of_tensorflow {
-            true => (&Bert::TENSORFLOW_NAMES, Bert::tensorflow_name),
-            false => (&Bert::PUBLISHED_NAMES, Bert::stored_name),
-        };
+        let (names, table) = Bert::names_of(&Weights::open(directory)?);
         let weights = Weights::open_published(directory, names)?;
         Ok(Self { directory: directory.to_path_buf(), weights, names, table })
     }

@@ -8,8 +8,8 @@ use emberline_models::bert::{Architecture, BertForMaskedLm};
 use emberline_text::BertRow;
 use serde::{Serialize, Serializer};
 
-use super::Predictions;
 use super::reader::{Opened, Reader, check_numbers, numbers_of_rows, open, probabilities};
+use super::{Pipeline, Predictions};
 use crate::error::Error;
 
 /// Tokens with their probabilities.
@@ -55,27 +55,7 @@ impl Serialize for FilledMasks {
     }
 }
 
-impl FillMask {
-    /// The model and the tokenizer of a directory.
-    ///
-    /// # Errors
-    /// If a file is missing or foreign, they do not fit each other, or [`Error::NewHead`].
-    pub fn open(directory: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        Ok(Self::opened(directory.as_ref(), None, device)?.0)
-    }
-
-    /// The same with a head that is drawn from `random` where the directory has none, and its tensors then.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), without the last.
-    pub fn open_with_new_head(
-        directory: impl AsRef<Path>,
-        random: Stream,
-        device: &Device,
-    ) -> Result<(Self, Vec<String>), Error> {
-        Self::opened(directory.as_ref(), Some(random), device)
-    }
-
+impl Pipeline for FillMask {
     fn opened(
         directory: &Path,
         random: Option<Stream>,
@@ -85,7 +65,9 @@ impl FillMask {
         let Opened { model, reader, new, .. } = opened;
         Ok((Self { model, reader }, new))
     }
+}
 
+impl FillMask {
     /// The `top_k` most likely tokens of each mask of each text.
     ///
     /// # Errors

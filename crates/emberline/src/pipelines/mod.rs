@@ -13,6 +13,10 @@ mod sentence_embeddings;
 mod text_classification;
 mod token_classification;
 
+use std::path::Path;
+
+use burn::tensor::Device;
+use emberline_core::Stream;
 pub use emberline_models::bert::Pooling;
 
 pub use self::feature_extraction::FeatureExtraction;
@@ -21,6 +25,41 @@ pub use self::question_answering::{Answer, AnswerOptions, QuestionAnswering};
 pub use self::sentence_embeddings::SentenceEmbeddings;
 pub use self::text_classification::{LabelScore, TextClassification, TextOrPair};
 pub use self::token_classification::{Aggregation, Entity, EntityGroup, TokenClassification};
+
+use crate::error::Error;
+
+/// A model with the head of a task, and what reads texts for it.
+pub trait Pipeline: Sized {
+    /// The model and the tokenizer of a directory.
+    ///
+    /// # Errors
+    /// If a file is missing or foreign, they do not fit each other, [`Error::OtherHead`], or [`Error::NewHead`].
+    fn open(directory: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Ok(Self::opened(directory.as_ref(), None, device)?.0)
+    }
+
+    /// The same with a head that is drawn from `random` where the directory has none, and its tensors then.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), without the last.
+    fn open_with_new_head(
+        directory: impl AsRef<Path>,
+        random: Stream,
+        device: &Device,
+    ) -> Result<(Self, Vec<String>), Error> {
+        Self::opened(directory.as_ref(), Some(random), device)
+    }
+
+    /// Either of them: without `random` a head that the directory does not have is an error.
+    ///
+    /// # Errors
+    /// As theirs.
+    fn opened(
+        directory: &Path,
+        random: Option<Stream>,
+        device: &Device,
+    ) -> Result<(Self, Vec<String>), Error>;
+}
 
 /// What a pipeline makes of some texts.
 #[derive(Clone, Debug, PartialEq)]

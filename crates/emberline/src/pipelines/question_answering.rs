@@ -8,6 +8,7 @@ use emberline_models::bert::{Architecture, BertForQuestionAnswering};
 use emberline_text::BertRow;
 use serde::Serialize;
 
+use super::Pipeline;
 use super::places::Places;
 use super::reader::{Opened, Reader, check_numbers, of_tokens, open, probabilities};
 use crate::error::Error;
@@ -55,27 +56,7 @@ pub struct Answer {
     pub answer: String,
 }
 
-impl QuestionAnswering {
-    /// The model and the tokenizer of a directory.
-    ///
-    /// # Errors
-    /// If a file is missing or foreign, they do not fit each other, or [`Error::NewHead`].
-    pub fn open(directory: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        Ok(Self::opened(directory.as_ref(), None, device)?.0)
-    }
-
-    /// The same with a head that is drawn from `random` where the directory has none, and its tensors then.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), without the last.
-    pub fn open_with_new_head(
-        directory: impl AsRef<Path>,
-        random: Stream,
-        device: &Device,
-    ) -> Result<(Self, Vec<String>), Error> {
-        Self::opened(directory.as_ref(), Some(random), device)
-    }
-
+impl Pipeline for QuestionAnswering {
     fn opened(
         directory: &Path,
         random: Option<Stream>,
@@ -86,7 +67,9 @@ impl QuestionAnswering {
         reader.max_length = reader.max_length.min(MAX_LENGTH);
         Ok((Self { model, reader }, new))
     }
+}
 
+impl QuestionAnswering {
     /// The best answers to each question, of which each comes with the text to look in. A long text is read in windows.
     ///
     /// # Errors

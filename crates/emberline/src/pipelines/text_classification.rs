@@ -9,8 +9,8 @@ use emberline_models::bert::{
 };
 use serde::Serialize;
 
-use super::Predictions;
 use super::reader::{Opened, Reader, check_numbers, numbers_of_rows, open, probabilities};
+use super::{Pipeline, Predictions};
 use crate::error::Error;
 
 /// A BERT with its head over the classes of a text.
@@ -84,27 +84,7 @@ impl Scale {
     }
 }
 
-impl TextClassification {
-    /// The model and the tokenizer of a directory.
-    ///
-    /// # Errors
-    /// If a file is missing or foreign, they do not fit each other, [`Error::OtherHead`], or [`Error::NewHead`].
-    pub fn open(directory: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        Ok(Self::opened(directory.as_ref(), None, device)?.0)
-    }
-
-    /// The same with a head that is drawn from `random` where the directory has none, and its tensors then.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), without the last.
-    pub fn open_with_new_head(
-        directory: impl AsRef<Path>,
-        random: Stream,
-        device: &Device,
-    ) -> Result<(Self, Vec<String>), Error> {
-        Self::opened(directory.as_ref(), Some(random), device)
-    }
-
+impl Pipeline for TextClassification {
     fn opened(
         directory: &Path,
         random: Option<Stream>,
@@ -115,7 +95,9 @@ impl TextClassification {
         let (labels, scale) = (config.labels(), Scale::of(&config));
         Ok((Self { model, reader, labels, scale }, new))
     }
+}
 
+impl TextClassification {
     /// The `top_k` classes of the highest scores of each text or pair, the highest first.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use emberline_models::bert::{Architecture, BertForTokenClassification};
 use emberline_text::BertRow;
 use serde::Serialize;
 
-use super::Predictions;
 use super::places::Places;
 use super::reader::{Opened, Reader, check_numbers, of_tokens, open, probabilities};
+use super::{Pipeline, Predictions};
 use crate::error::Error;
 
 /// The class of tokens that are part of no name.
@@ -74,27 +74,7 @@ struct Part {
     continues_word: bool,
 }
 
-impl TokenClassification {
-    /// The model and the tokenizer of a directory.
-    ///
-    /// # Errors
-    /// If a file is missing or foreign, they do not fit each other, [`Error::OtherHead`], or [`Error::NewHead`].
-    pub fn open(directory: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        Ok(Self::opened(directory.as_ref(), None, device)?.0)
-    }
-
-    /// The same with a head that is drawn from `random` where the directory has none, and its tensors then.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), without the last.
-    pub fn open_with_new_head(
-        directory: impl AsRef<Path>,
-        random: Stream,
-        device: &Device,
-    ) -> Result<(Self, Vec<String>), Error> {
-        Self::opened(directory.as_ref(), Some(random), device)
-    }
-
+impl Pipeline for TokenClassification {
     fn opened(
         directory: &Path,
         random: Option<Stream>,
@@ -105,7 +85,9 @@ impl TokenClassification {
         let labels = config.labels();
         Ok((Self { model, reader, labels }, new))
     }
+}
 
+impl TokenClassification {
     /// The class of each token of each text, of class `O` too.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use emberline::backend::test_device;
 use emberline::core::Stream;
 use emberline::models::bert::AnyBert;
 use emberline::pipelines::{
-    FeatureExtraction, FillMask, QuestionAnswering, SentenceEmbeddings, TextClassification,
-    TokenClassification,
+    FeatureExtraction, FillMask, Pipeline, QuestionAnswering, SentenceEmbeddings,
+    TextClassification, TokenClassification,
 };
 use tempfile::TempDir;
 

@@ -10,7 +10,7 @@ use emberline::checkpoint::{
 };
 use emberline::models::bert::Bert;
 use emberline::pipelines::{
-    Aggregation, AnswerOptions, FeatureExtraction, FillMask, Pooling, QuestionAnswering,
+    Aggregation, AnswerOptions, FeatureExtraction, FillMask, Pipeline, Pooling, QuestionAnswering,
     SentenceEmbeddings, TextClassification, TokenClassification,
 };
 use emberline::text::Tokenizer;

@@ -7,6 +7,7 @@ use super::steps::{Steps, before, deal};
 use super::{Cell, Found, Inputs, Results, gru_after, gru_before, lstm, rnn};
 use crate::flex::Real;
 use crate::flex::matrix::Matrix;
+use crate::flex::once;
 use crate::flex::packed::Packed;
 use crate::recurrent::{Direction, ResetGate};
 
@@ -177,23 +178,25 @@ pub(super) fn weight_gradients<T: Real>(
     let (weight_hidden, bias_hidden) = match cell {
         Cell::Gru(ResetGate::After, _) => {
             let extra = Matrix::new(extra, total, d_hidden);
-            let first = Packed::new(gates.columns(reset_and_update.clone())).multiply(before);
-            let second = Packed::new(extra).multiply(before);
+            let first = once::product(before, gates.columns(reset_and_update.clone()));
+            let second = once::product(before, extra);
             let bias = [&bias_input[reset_and_update], &column_sums(extra)].concat();
             (side_by_side(&first, &second, d_hidden), bias)
         }
         Cell::Gru(ResetGate::Before, _) => {
             let extra = Matrix::new(extra, total, d_hidden).transposed();
-            let first = Packed::new(gates.columns(reset_and_update)).multiply(before);
-            let second = Packed::new(gates.columns(new)).multiply(extra);
+            let first = once::product(before, gates.columns(reset_and_update));
+            let second = once::product(extra, gates.columns(new));
             (side_by_side(&first, &second, d_hidden), bias_input.clone())
         }
         Cell::Rnn(_) | Cell::Lstm(_) => (packed.multiply(before), bias_input.clone()),
     };
     let projection = match projected {
         [] => Vec::new(),
-        values => Packed::new(Matrix::new(values, total, d_output))
-            .multiply(Matrix::new(extra, total, d_hidden).transposed()),
+        values => {
+            let extra = Matrix::new(extra, total, d_hidden).transposed();
+            once::product(extra, Matrix::new(values, total, d_output))
+        }
     };
     Found {
         weight_input: packed.multiply(input),
@@ -211,7 +214,7 @@ fn input_gradient<T: Real>(inputs: &Inputs<T>, steps: &Steps, gates: &[T]) -> Ve
     let d_gates = inputs.d_gates();
     let weight_input = Matrix::new(inputs.weight_input, inputs.d_input, d_gates);
     let gates = Matrix::new(gates, steps.total(), d_gates);
-    let packed = Packed::new(weight_input.transposed()).multiply(gates);
+    let packed = once::product(gates, weight_input.transposed());
     steps.padded(packed, inputs.d_input)
 }
 

@@ -8,7 +8,7 @@ use super::steps::{Steps, deal};
 use super::{Cell, Inputs, Saved, gru_after, gru_before, lstm, rnn};
 use crate::flex::Real;
 use crate::flex::matrix::Matrix;
-use crate::flex::packed::Packed;
+use crate::flex::once;
 use crate::recurrent::{Direction, ResetGate};
 
 /// A cell with its matrices ready.
@@ -25,8 +25,8 @@ pub(in crate::recurrent) fn forward<T: Real>(
 ) -> Vec<T> {
     let steps = Steps::new(inputs);
     let input = steps.packed(inputs.input, inputs.d_input);
-    let sums = Packed::new(Matrix::new(inputs.weight_input, inputs.d_input, inputs.d_gates()))
-        .multiply(Matrix::new(&input, steps.total(), inputs.d_input));
+    let weight_input = Matrix::new(inputs.weight_input, inputs.d_input, inputs.d_gates());
+    let sums = once::product(Matrix::new(&input, steps.total(), inputs.d_input), weight_input);
     let product = |matrix| Product::new(matrix, inputs.seq_length);
     match cell {
         Cell::Rnn(activation) => {

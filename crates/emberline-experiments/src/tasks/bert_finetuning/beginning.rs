@@ -15,7 +15,7 @@ use emberline_training::{TrainingConfig, best_checkpoint};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::model_directory::{self, Names};
+use crate::model_directory;
 use crate::tasks::bert_pretraining::{DataConfig, ModelConfig};
 use crate::tasks::trainee::{Session, Trainee};
 use crate::tasks::{PRETRAINING, Stage, stage_loss};
@@ -216,11 +216,7 @@ fn load<M: Module>(model: M, directory: &Path) -> Result<(M, OtherHeads)> {
     if is_complete(directory) {
         verify(directory)?;
     }
-    let is_of_tensorflow = Weights::open(directory)?.names().any(|name| name.starts_with("bert/"));
-    let (names, table): (_, &Names) = match is_of_tensorflow {
-        true => (&Bert::TENSORFLOW_NAMES, &Bert::tensorflow_name),
-        false => (&Bert::PUBLISHED_NAMES, &Bert::stored_name),
-    };
+    let (names, table) = Bert::names_of(&Weights::open(directory)?);
     let weights = Weights::open_published(directory, names)?;
-    Ok(load_weights_but_heads(model, &weights, names, table)?)
+    Ok(load_weights_but_heads(model, &weights, names, &table)?)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use emberline_core::Stream;
-use emberline_evaluation::{ConfusionMatrix, best_class, example_scores};
+use emberline_evaluation::{ConfusionMatrix, best_class};
 use emberline_finetuning::{Classification, LabelledBatch, LabelledBatches};
 use emberline_models::bert::{
     Architecture, BertConfig, BertForSequenceClassification, ClassificationHead,
@@ -16,7 +16,7 @@ use emberline_text::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Beginning, BertFinetuningConfig, Task, TaskData};
+use super::{Beginning, BertFinetuningConfig, LabelledRows, Task, TaskData};
 use crate::config::{RunConfig, check_sizes};
 use crate::tasks::{Findings, labelled};
 use crate::{datasets, terminal};
@@ -52,14 +52,10 @@ pub struct ClassifiedConfig {
 
 /// The texts as rows.
 pub struct ClassificationTask {
-    batch_size: usize,
-    classes: Vocabulary,
+    rows: LabelledRows,
+    test: LabelledTexts,
     /// The part of the test that is of the most frequent class of the training.
     share_of_most_frequent: f64,
-    data: LabelledBatches,
-    test: LabelledTexts,
-    test_examples: Vec<Example>,
-    model_config: BertConfig,
 }
 
 impl TaskData for ClassifiedConfig {
@@ -90,31 +86,19 @@ impl TaskData for ClassifiedConfig {
         beginning.check_length(self.max_length)?;
         let [training, validation, test] = self.parts()?;
         let classes = Vocabulary::of_labels(&training.labels());
-        let model_config =
-            beginning.with_classes(Architecture::SequenceClassification, &classes)?;
         let rows = |texts: &LabelledTexts| {
             examples(texts, &classes, &beginning.tokenizer, self.max_length)
         };
-        let data = LabelledBatches::new(
-            rows(&training)?,
-            rows(&validation)?,
-            self.batch_size,
-            random,
-            device,
-        );
+        let rows = [rows(&training)?, rows(&validation)?, rows(&test)?];
         let counts = training.labels();
         let most_frequent = classes.tokens().iter().max_by_key(|class| counts.count(class));
         let is_most_frequent = |label: &String| Some(label) == most_frequent;
         let right = test.texts().iter().filter(|text| is_most_frequent(&text.label)).count();
-        Ok(ClassificationTask {
-            batch_size: self.batch_size,
-            data: data.with_context(|| self.path.clone())?,
-            share_of_most_frequent: right as f64 / test.texts().len().max(1) as f64,
-            test_examples: rows(&test)?,
-            test,
-            classes,
-            model_config,
-        })
+        let share_of_most_frequent = right as f64 / test.texts().len().max(1) as f64;
+        let (head, batch_size) = (Architecture::SequenceClassification, self.batch_size);
+        let rows = LabelledRows::new(beginning, head, classes, rows, batch_size, random, device)
+            .with_context(|| self.path.clone())?;
+        Ok(ClassificationTask { rows, test, share_of_most_frequent })
     }
 }
 
@@ -200,25 +184,26 @@ impl Task for ClassificationTask {
     const OBJECTIVE: Classification = Classification;
 
     fn data(&self) -> &LabelledBatches {
-        &self.data
+        &self.rows.data
     }
 
     fn model_config(&self) -> &BertConfig {
-        &self.model_config
+        &self.rows.model_config
     }
 
     fn baselines(&self) -> BTreeMap<String, f64> {
         BTreeMap::from([
             ("test_accuracy_of_most_frequent_class".into(), self.share_of_most_frequent),
-            ("test_count".into(), self.test_examples.len() as f64),
+            ("test_count".into(), self.rows.test.len() as f64),
         ])
     }
 
     fn findings(&self, model: &BertForSequenceClassification, device: &Device) -> Result<Findings> {
-        let scores = example_scores(model, &self.test_examples, self.batch_size, device);
+        let LabelledRows { classes, test, .. } = &self.rows;
+        let scores = self.rows.test_scores(model, device);
         let predicted: Vec<u32> = scores.iter().map(|row| best_class(&row[0])).collect();
-        let mut matrix = ConfusionMatrix::new(self.classes.size());
-        for (example, predicted) in self.test_examples.iter().zip(&predicted) {
+        let mut matrix = ConfusionMatrix::new(classes.size());
+        for (example, predicted) in test.iter().zip(&predicted) {
             matrix.add(example.labels[0], *predicted);
         }
         let mut metrics = BTreeMap::from([
@@ -226,18 +211,17 @@ impl Task for ClassificationTask {
             ("test_macro_f1".into(), matrix.macro_f1()),
             ("test_matthews".into(), matrix.matthews()),
         ]);
-        if self.classes.size() == 2 {
+        if classes.size() == 2 {
             // As GLUE counts it: of the class that is called 1.
             metrics.insert("test_f1_of_second_class".into(), matrix.of_class(1).f1());
         }
-        let scores =
-            (0..).zip(self.classes.tokens()).map(|(id, class)| (class, matrix.of_class(id)));
+        let scores = (0..).zip(classes.tokens()).map(|(id, class)| (class, matrix.of_class(id)));
         Ok(Findings {
             metrics,
-            samples: labelled::answers(&self.test, &self.classes, &predicted, SHOWN),
+            samples: labelled::answers(&self.test, classes, &predicted, SHOWN),
             tables: vec![
                 labelled::scores_table("classes of the test part", scores),
-                labelled::confusion_table(&matrix, &self.classes),
+                labelled::confusion_table(&matrix, classes),
             ],
             ..Findings::default()
         })

@@ -7,6 +7,7 @@
 mod answers;
 mod beginning;
 mod classification;
+mod labelled_rows;
 mod tagging;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use serde_json::json;
 pub use self::answers::AskedConfig;
 pub use self::beginning::{Beginning, FinetunedConfig, PretrainingConfig};
 pub use self::classification::{ClassifiedConfig, examples};
+use self::labelled_rows::LabelledRows;
 pub use self::tagging::TaggedConfig;
 use super::trainee::{Session, Trainee};
 use super::{Findings, Kind, Prepared, Stage};

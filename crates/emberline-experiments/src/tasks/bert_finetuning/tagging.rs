@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use emberline_core::Stream;
-use emberline_evaluation::{ConfusionMatrix, SpanScores, best_class, example_scores};
+use emberline_evaluation::{ConfusionMatrix, SpanScores, best_class};
 use emberline_finetuning::{LabelledBatch, LabelledBatches, TokenClassification};
 use emberline_models::bert::{
     Architecture, BertConfig, BertForTokenClassification, TokenClassificationHead,
@@ -16,7 +16,7 @@ use emberline_text::{
 use serde::{Deserialize, Serialize};
 
 use super::classification::note_cut;
-use super::{Beginning, BertFinetuningConfig, Task, TaskData};
+use super::{Beginning, BertFinetuningConfig, LabelledRows, Task, TaskData};
 use crate::config::{RunConfig, check_sizes};
 use crate::tasks::{Findings, labelled, tagging};
 
@@ -48,14 +48,10 @@ pub struct TaggedConfig {
 
 /// The sentences as rows.
 pub struct TaggingTask {
-    batch_size: usize,
-    tags: Vocabulary,
-    data: LabelledBatches,
+    rows: LabelledRows,
     test: TaggedSentences,
-    test_examples: Vec<Example>,
     /// For each test sentence the tags that its words have most often in training.
     looked_up: Vec<Vec<String>>,
-    model_config: BertConfig,
 }
 
 impl TaskData for TaggedConfig {
@@ -91,21 +87,10 @@ impl TaskData for TaggedConfig {
         let rows = |sentences: &TaggedSentences| {
             examples(sentences, &tags, &beginning.tokenizer, self.max_length)
         };
-        Ok(TaggingTask {
-            batch_size: self.batch_size,
-            data: LabelledBatches::new(
-                rows(&training)?,
-                rows(&validation)?,
-                self.batch_size,
-                random,
-                device,
-            )?,
-            looked_up: looked_up(&training, &test),
-            test_examples: rows(&test)?,
-            test,
-            model_config: beginning.with_classes(Architecture::TokenClassification, &tags)?,
-            tags,
-        })
+        let rows = [rows(&training)?, rows(&validation)?, rows(&test)?];
+        let (head, batch_size) = (Architecture::TokenClassification, self.batch_size);
+        let rows = LabelledRows::new(beginning, head, tags, rows, batch_size, random, device)?;
+        Ok(TaggingTask { rows, looked_up: looked_up(&training, &test), test })
     }
 }
 
@@ -186,11 +171,11 @@ impl Task for TaggingTask {
     const OBJECTIVE: TokenClassification = TokenClassification;
 
     fn data(&self) -> &LabelledBatches {
-        &self.data
+        &self.rows.data
     }
 
     fn model_config(&self) -> &BertConfig {
-        &self.model_config
+        &self.rows.model_config
     }
 
     fn baselines(&self) -> BTreeMap<String, f64> {
@@ -198,22 +183,23 @@ impl Task for TaggingTask {
             self.looked_up.iter().map(|tags| tags.iter().map(String::as_str).collect()).collect();
         BTreeMap::from([
             ("test_span_f1_of_looking_up".into(), self.spans(&looked_up).overall().f1()),
-            ("test_count".into(), self.test_examples.iter().map(n_tagged).sum::<usize>() as f64),
+            ("test_count".into(), self.rows.test.iter().map(n_tagged).sum::<usize>() as f64),
         ])
     }
 
     fn findings(&self, model: &BertForTokenClassification, device: &Device) -> Result<Findings> {
-        let scores = example_scores(model, &self.test_examples, self.batch_size, device);
-        let mut matrix = ConfusionMatrix::new(self.tags.size());
+        let LabelledRows { classes, test, .. } = &self.rows;
+        let scores = self.rows.test_scores(model, device);
+        let mut matrix = ConfusionMatrix::new(classes.size());
         let mut tags: Vec<Vec<&str>> = Vec::with_capacity(scores.len());
         let sentences = self.test.sentences();
-        for ((example, scores), sentence) in self.test_examples.iter().zip(&scores).zip(sentences) {
+        for ((example, scores), sentence) in test.iter().zip(&scores).zip(sentences) {
             let mut found = Vec::with_capacity(sentence.words.len());
             for (label, scores) in example.labels.iter().zip(scores) {
                 if *label != UNLABELLED {
                     let class = best_class(scores);
                     matrix.add(*label, class);
-                    found.push(self.tags.token(class).unwrap_or(OUTSIDE));
+                    found.push(classes.token(class).unwrap_or(OUTSIDE));
                 }
             }
             found.resize(sentence.words.len(), OUTSIDE);
@@ -233,7 +219,7 @@ impl Task for TaggingTask {
             samples: tagging::samples(sentences, &tags),
             tables: vec![
                 labelled::scores_table("spans of the test part", by_kind),
-                labelled::confusion_table(&matrix, &self.tags),
+                labelled::confusion_table(&matrix, classes),
             ],
             ..Findings::default()
         })

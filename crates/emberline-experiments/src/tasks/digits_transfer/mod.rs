@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::images::{D_IMAGE, Image, ImageBatches, ImageClassification, accuracy};
-use self::ways::{Way, mean_and_deviation};
+use self::ways::WAYS;
 use super::trainee::{Session, Trainee};
+use super::ways::{Curve, mean_and_deviation};
 use super::{Findings, Kind, Prepared};
 use crate::config::{RunConfig, check_sizes};
 use crate::datasets;
@@ -225,29 +226,20 @@ impl Prepared for PreparedTransfer {
         let mut metrics = BTreeMap::from([("source_accuracy".to_string(), source_accuracy)]);
         let (mut lines, mut rows) = (Vec::new(), Vec::new());
         let n_images = &self.config.transfer.n_images;
-        for way in Way::ALL {
+        for way in WAYS {
             let of_number = |n_images: &usize| -> Result<(f64, [f64; 2])> {
                 let seeds = 0..self.config.transfer.n_seeds as u64;
                 let found = seeds.map(|seed| self.learn(way, *n_images, seed, &pretrained));
                 let found: Vec<f64> = found.collect::<Result<_>>()?;
                 Ok((*n_images as f64, mean_and_deviation(&found)))
             };
-            let found: Vec<(f64, [f64; 2])> =
-                n_images.iter().map(of_number).collect::<Result<_>>()?;
-            for (n_images, [mean, _]) in &found {
+            let points: Vec<_> = n_images.iter().map(of_number).collect::<Result<_>>()?;
+            for (n_images, [mean, _]) in &points {
                 metrics.insert(format!("accuracy_{}_{n_images}", way.key()), *mean);
             }
-            let points = |pick: fn([f64; 2]) -> f64| -> Vec<f64> {
-                found.iter().map(|(_, numbers)| pick(*numbers)).collect()
-            };
-            rows.push((way.name().to_string(), points(|[mean, _]| mean)));
-            rows.push((format!("± {}", way.name()), points(|[_, deviation]| deviation)));
-            let line = found.iter().map(|(x, [mean, _])| (*x, *mean)).collect();
-            lines.push((way.name().to_string(), line));
-            let bars = found.iter().map(|(x, [mean, deviation])| {
-                (String::new(), vec![(*x, mean - deviation), (*x, mean + deviation)])
-            });
-            lines.extend(bars);
+            let curve = Curve { name: way.name().to_string(), points };
+            rows.extend(curve.rows());
+            lines.extend(curve.lines());
         }
         let n_seeds = self.config.transfer.n_seeds;
         let title = format!("test accuracy, mean of {n_seeds} seeds and standard deviation");

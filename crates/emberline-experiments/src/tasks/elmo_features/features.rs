@@ -33,11 +33,8 @@ impl Features {
     /// The batch of sentences whose tokens are numbers of the lexicon.
     pub fn batch(&self, batch: LabelledBatch) -> FeatureBatch {
         let LabelledBatch { tokens, labels, .. } = batch;
-        let [_, seq_length] = tokens.dims();
-        let numbers: Vec<u32> = tokens.tokens.to_data().iter().collect();
-        let ranges = tokens.ranges();
-        let rows = numbers.chunks(seq_length).zip(&ranges).map(|(row, range)| &row[range.clone()]);
-        let rows: Vec<&[u32]> = rows.collect();
+        let rows = tokens.rows();
+        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         let words = self.lexicon.batch(&rows, &self.device);
         let (layers, _) = without_marks(self.elmo.layers(&words), words.lengths.as_deref());
         let ids: Vec<Vec<u32>> = rows

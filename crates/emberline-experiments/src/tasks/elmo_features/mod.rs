@@ -184,7 +184,11 @@ fn read(data: &mut DataConfig) -> Result<[LabelledTexts; 3]> {
     Ok(parts)
 }
 
-fn words_of(texts: &LabelledTexts) -> Result<Vec<Vec<String>>> {
+/// The words of each text.
+///
+/// # Errors
+/// If one has none.
+pub fn words_of(texts: &LabelledTexts) -> Result<Vec<Vec<String>>> {
     let words = texts.texts().iter().map(|text| {
         let words = split_words(&text.text)?;
         if words.is_empty() {

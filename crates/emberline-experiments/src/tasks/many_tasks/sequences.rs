@@ -69,7 +69,8 @@ pub enum Part {
 }
 
 impl SequencesConfig {
-    /// The symbols, and one that fills the place of a second where there is none.
+    /// The symbols, and one that stands before a question of one symbol: questions are of one length, and end in what is
+    /// asked.
     pub fn vocab_size(&self) -> usize {
         self.n_symbols + 1
     }
@@ -90,12 +91,12 @@ impl SequencesConfig {
                 Family::Recall => {
                     let keys = draw.permutation(n);
                     let key = keys[asked.below(0, N_KEYS.min(n))];
-                    [key, n, draw.named("answers").below(key as u64, n)]
+                    [n, key, draw.named("answers").below(key as u64, n)]
                 }
                 Family::Linear => {
                     let (a, b) = linear(n, part, draw);
                     let x = asked.below(0, n);
-                    [x, n, (a * x + b) % n]
+                    [n, x, (a * x + b) % n]
                 }
                 Family::Order => {
                     let ranks = draw.permutation(n);
@@ -221,7 +222,7 @@ mod tests {
     fn two_examples_tell_a_linear_function() {
         for seed in 0..20 {
             let all = examples(Family::Linear, seed);
-            let is_fit = |a: i32, b: i32| all.iter().all(|[x, _, y]| (a * x + b) % 7 == *y);
+            let is_fit = |a: i32, b: i32| all.iter().all(|[_, x, y]| (a * x + b) % 7 == *y);
             let fits =
                 (1..7).flat_map(|a| (0..7).map(move |b| (a, b))).filter(|(a, b)| is_fit(*a, *b));
             assert_eq!(fits.count(), 1);
