@@ -4,6 +4,8 @@
 //! ([`read_vectors`]). It answers which words are alike, is scored by the standard tests, and becomes the first layer of a
 //! model.
 
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
+
 pub mod elmo;
 mod error;
 mod files;

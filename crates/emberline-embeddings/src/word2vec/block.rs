@@ -38,10 +38,9 @@ const GROUPS: usize = 4;
 /// time.
 const LONGEST_STEP: f32 = 2.0;
 
-/// Sentences after subsampling, with the room for their gradients.
+/// The room for the gradients of a block.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    positions: Vec<Position>,
     /// What predicts at each position, `[positions, width]`: the vector of its word, or of its context. Then its change.
     hidden: Vec<Lanes>,
     /// How the change at a position comes back to each of the vectors that predict there.
@@ -84,37 +83,23 @@ struct Share {
 }
 
 impl Block {
-    /// Forgets the sentences.
-    pub(super) fn clear(&mut self) {
-        self.positions.clear();
-    }
-
-    /// Adds a sentence; one of fewer than two words predicts nothing. `positions` are as yet of no sentence.
-    pub(super) fn push(&mut self, positions: &[Position]) {
-        if positions.len() > 1 {
-            let start = self.positions.len();
-            let sentence = [start as u32, (start + positions.len()) as u32];
-            self.positions.extend(positions.iter().map(|p| Position { sentence, ..*p }));
-        }
-    }
-
-    /// Learns from all predictions.
+    /// Learns from all predictions among the words of some sentences.
     pub(super) fn step(
         &mut self,
+        positions: &[Position],
         inputs: &mut Table,
         outputs: &mut Table,
         objective: &Objective,
         learning_rate: f32,
     ) -> MeanLoss {
         let stride = inputs.stride();
-        let n_positions = self.positions.len();
+        let n_positions = positions.len();
         self.hidden.resize(n_positions * stride, Lanes::ZERO);
         self.shares.resize(n_positions, Share::default());
         self.parts.resize_with(n_positions.div_ceil(PART), Part::default);
         self.groups.resize_with(GROUPS, Group::default);
         self.steps.resize_with(GROUPS, || vec![0.0; inputs.n_rows().div_ceil(GROUPS)]);
 
-        let positions = &self.positions[..];
         let rooms = self.hidden.par_chunks_mut(PART * stride).zip(self.shares.par_chunks_mut(PART));
         self.parts.par_iter_mut().zip(rooms).enumerate().for_each(
             |(index, (part, (hidden, shares)))| {

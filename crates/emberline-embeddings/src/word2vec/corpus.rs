@@ -10,7 +10,7 @@ use crate::error::EmbeddingsError;
 use crate::words::Words;
 
 /// Bytes that are read at a time.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 
 /// Parts of a chunk that are turned into numbers at the same time.
 const PARTS: usize = 8;
@@ -138,7 +138,7 @@ pub(super) struct Place {
 
 /// Sentences as numbers, in order.
 #[derive(Debug, Default)]
-pub(super) struct Sentences {
+struct Sentences {
     /// The places of their words in the vocabulary; words that are not there are left out.
     words: Vec<u32>,
     /// For each sentence, where it ends in `words`, and where the next one begins in the file.
@@ -146,12 +146,6 @@ pub(super) struct Sentences {
 }
 
 impl Sentences {
-    /// Every sentence, and where the next one begins in the file.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u32], u64)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
-        starts.zip(&self.ends).map(|(start, (end, offset))| (&self.words[start..*end], *offset))
-    }
-
     /// Goes on with the sentences of `bytes`, which begin at `offset`. A line of more words than `limit` is several
     /// sentences; the last one is left out unless it is whole.
     fn extend(&mut self, bytes: &[u8], offset: u64, words: &Words, limit: usize, is_last: bool) {
@@ -204,8 +198,13 @@ impl<'a> Reader<'a> {
         Ok(Self { corpus, words, limit, chunks, file: from.file })
     }
 
+    /// Its sentences one by one.
+    pub(super) fn sentences(self) -> SentenceStream<'a> {
+        SentenceStream { reader: self, file: 0, parts: Vec::new(), part: 0, sentence: 0 }
+    }
+
     /// The next sentences, all of one file; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(usize, Vec<Sentences>)>, EmbeddingsError> {
+    fn next(&mut self) -> Result<Option<(usize, Vec<Sentences>)>, EmbeddingsError> {
         let (words, limit) = (self.words, self.limit);
         while let Some(chunks) = &mut self.chunks {
             if !chunks.fill()? {
@@ -235,6 +234,33 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+/// The sentences of a corpus, one by one.
+pub(super) struct SentenceStream<'a> {
+    reader: Reader<'a>,
+    file: usize,
+    parts: Vec<Sentences>,
+    part: usize,
+    sentence: usize,
+}
+
+impl SentenceStream<'_> {
+    /// The next sentence, and where the one after it begins; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(&[u32], Place)>, EmbeddingsError> {
+        while self.parts.get(self.part).is_none_or(|part| self.sentence == part.ends.len()) {
+            (self.part, self.sentence) = (self.part + 1, 0);
+            if self.part >= self.parts.len() {
+                let Some((file, parts)) = self.reader.next()? else { return Ok(None) };
+                (self.file, self.parts, self.part) = (file, parts, 0);
+            }
+        }
+        let Sentences { words, ends } = &self.parts[self.part];
+        let start = self.sentence.checked_sub(1).map_or(0, |before| ends[before].0);
+        let (end, offset) = ends[self.sentence];
+        self.sentence += 1;
+        Ok(Some((&words[start..end], Place { file: self.file, offset })))
     }
 }
 
@@ -276,13 +302,11 @@ mod tests {
         limit: usize,
         from: Place,
     ) -> Vec<(String, Place)> {
-        let mut reader = Reader::open(corpus, words, limit, from).unwrap();
+        let mut stream = Reader::open(corpus, words, limit, from).unwrap().sentences();
         let mut all = Vec::new();
-        while let Some((file, parts)) = reader.next().unwrap() {
-            for (sentence, offset) in parts.iter().flat_map(Sentences::iter) {
-                let text: Vec<_> = sentence.iter().map(|word| words.text(*word as usize)).collect();
-                all.push((text.join(" "), Place { file, offset }));
-            }
+        while let Some((sentence, place)) = stream.next().unwrap() {
+            let text: Vec<_> = sentence.iter().map(|word| words.text(*word as usize)).collect();
+            all.push((text.join(" "), place));
         }
         all
     }

@@ -11,7 +11,7 @@ use crate::error::EmbeddingsError;
 use super::Word2Vec;
 use super::block::{Block, Position};
 use super::config::Word2VecConfig;
-use super::corpus::{Corpus, Place, Reader, Sentences};
+use super::corpus::{Corpus, Place, Reader, SentenceStream};
 use super::objective::Objective;
 use super::sampling::keep_limits;
 
@@ -92,26 +92,29 @@ pub fn train<E: From<EmbeddingsError>>(
     config.validate()?;
     let vocabulary = Arc::clone(&model.vocabulary);
     let mut objective = Objective::new(&config, &vocabulary.counts);
-    let mut filling = Filling::new(&config, &vocabulary.counts);
+    let mut block = Block::default();
     while progress.epoch < config.epochs {
         objective.begin_epoch(progress.epoch);
-        filling.begin_epoch(progress);
         let (words, limit) = (&vocabulary.words, config.max_sentence_words);
-        let mut reader = Reader::open(corpus, words, limit, progress.place)?;
-        while let Some((file, parts)) = reader.next()? {
-            for (sentence, offset) in parts.iter().flat_map(Sentences::iter) {
-                filling.push(sentence);
-                if filling.n_words < config.block_words {
-                    continue;
-                }
-                step(model, &mut filling, &objective, progress);
-                progress.place = Place { file, offset };
-                if after_block(model, progress)?.is_break() {
-                    return Ok(());
-                }
+        let sentences = Reader::open(corpus, words, limit, progress.place)?.sentences();
+        let mut filling = Filling::new(&config, &vocabulary.counts, progress, sentences);
+        let mut filled = filling.next()?;
+        while let Some(Filled { positions, n_words, place }) = filled {
+            let learning_rate = progress.learning_rate(&config) as f32;
+            let (inputs, outputs) = (&mut model.inputs, &mut model.outputs);
+            // The next block is read meanwhile, so that no thread waits for one that reads.
+            let (loss, next) = rayon::join(
+                || block.step(&positions, inputs, outputs, &objective, learning_rate),
+                || filling.next(),
+            );
+            progress.loss.add(loss);
+            progress.words += n_words;
+            progress.place = place;
+            filled = next?;
+            if filled.is_some() && after_block(model, progress)?.is_break() {
+                return Ok(());
             }
         }
-        step(model, &mut filling, &objective, progress);
         *progress = Progress {
             epoch: progress.epoch + 1,
             last_loss: progress.loss,
@@ -124,91 +127,97 @@ pub fn train<E: From<EmbeddingsError>>(
     Ok(())
 }
 
-/// Learns from a block.
-fn step(
-    model: &mut Word2Vec,
-    filling: &mut Filling,
-    objective: &Objective,
-    progress: &mut Progress,
-) {
-    let learning_rate = progress.learning_rate(&model.config) as f32;
-    let (inputs, outputs) = (&mut model.inputs, &mut model.outputs);
-    let loss = filling.block.step(inputs, outputs, objective, learning_rate);
-    progress.loss.add(loss);
-    progress.words += filling.n_words as u64;
-    filling.block.clear();
-    filling.n_words = 0;
+/// The sentences of a block after subsampling.
+#[derive(Default)]
+pub(super) struct Filled {
+    pub(super) positions: Vec<Position>,
+    /// The words read for it, those passed over too.
+    n_words: u64,
+    /// Where the next one begins.
+    place: Place,
 }
 
-/// A block in the making: which words are passed over, and how far the windows of the others reach.
-struct Filling {
-    block: Block,
-    /// The words read for it, those passed over too.
-    n_words: usize,
+impl Filled {
+    /// Adds a sentence; one of fewer than two words predicts nothing. `positions` are as yet of no sentence.
+    pub(super) fn push(&mut self, positions: &[Position]) {
+        if positions.len() > 1 {
+            let start = self.positions.len();
+            let sentence = [start as u32, (start + positions.len()) as u32];
+            self.positions.extend(positions.iter().map(|p| Position { sentence, ..*p }));
+        }
+    }
+}
+
+/// Blocks in the making: which words are passed over, and how far the windows of the others reach.
+struct Filling<'a> {
+    sentences: SentenceStream<'a>,
+    block_words: u64,
     sentence: Vec<Position>,
     keep_limits: Vec<u64>,
     window: u64,
-    seed: Stream,
     random: Stream,
     /// The random numbers of the words of the corpus from `first_made` on.
-    made: [[u64; 2]; Self::MADE],
+    made: [[u64; 2]; MADE],
     first_made: u64,
     /// The word of the corpus that comes next.
     index: u64,
 }
 
-impl Filling {
-    /// Pairs of random numbers that are made together.
-    const MADE: usize = 8;
+/// Pairs of random numbers that are made together.
+const MADE: usize = 8;
 
-    fn new(config: &Word2VecConfig, counts: &[u64]) -> Self {
-        let seed = Stream::new(config.seed).named("subsampling and windows");
+impl<'a> Filling<'a> {
+    /// From the sentence on that comes next in an epoch.
+    fn new(
+        config: &Word2VecConfig,
+        counts: &[u64],
+        progress: &Progress,
+        sentences: SentenceStream<'a>,
+    ) -> Self {
+        let random = Stream::new(config.seed).named("subsampling and windows");
+        let random = random.at(progress.epoch as u64);
+        let (made, first_made) = random_numbers(random, progress.words);
         Self {
-            block: Block::default(),
-            n_words: 0,
+            sentences,
+            block_words: config.block_words as u64,
             sentence: Vec::new(),
             keep_limits: keep_limits(counts, config.subsampling),
             window: config.window as u64,
-            seed,
-            random: seed,
-            made: [[0; 2]; Self::MADE],
-            first_made: 0,
-            index: 0,
+            random,
+            made,
+            first_made,
+            index: progress.words,
         }
     }
 
-    fn begin_epoch(&mut self, progress: &Progress) {
-        self.random = self.seed.at(progress.epoch as u64);
-        self.index = progress.words;
-        self.make();
-    }
-
-    fn make(&mut self) {
-        let pair = self.index / 2;
-        self.made = self.random.bit_pairs(pair);
-        self.first_made = 2 * pair;
-    }
-
-    fn bits(&mut self) -> u64 {
-        if self.index - self.first_made == 2 * Self::MADE as u64 {
-            self.make();
-        }
-        self.made.as_flattened()[(self.index - self.first_made) as usize]
-    }
-
-    fn push(&mut self, sentence: &[u32]) {
-        self.sentence.clear();
-        for word in sentence {
-            let bits = self.bits();
-            // The high half decides whether the word stays, the low one how far its window reaches.
-            if bits >> 32 < self.keep_limits[*word as usize] {
-                let reach = 1 + (((bits & u64::from(u32::MAX)) * self.window) >> 32) as u32;
-                let (word, index) = (*word, self.index);
-                self.sentence.push(Position { word, reach, index, sentence: [0; 2] });
+    /// The next block, none at the end of the corpus.
+    fn next(&mut self) -> Result<Option<Filled>, EmbeddingsError> {
+        let mut filled = Filled::default();
+        while filled.n_words < self.block_words {
+            let Some((sentence, place)) = self.sentences.next()? else { break };
+            self.sentence.clear();
+            for word in sentence {
+                if self.index - self.first_made == 2 * MADE as u64 {
+                    (self.made, self.first_made) = random_numbers(self.random, self.index);
+                }
+                let bits = self.made.as_flattened()[(self.index - self.first_made) as usize];
+                // The high half decides whether the word stays, the low one how far its window reaches.
+                if bits >> 32 < self.keep_limits[*word as usize] {
+                    let reach = 1 + (((bits & u64::from(u32::MAX)) * self.window) >> 32) as u32;
+                    let (word, index) = (*word, self.index);
+                    self.sentence.push(Position { word, reach, index, sentence: [0; 2] });
+                }
+                self.index += 1;
             }
-            self.index += 1;
+            filled.n_words += sentence.len() as u64;
+            filled.place = place;
+            filled.push(&self.sentence);
         }
-        self.n_words += sentence.len();
-        self.block.push(&self.sentence);
+        Ok((filled.n_words > 0).then_some(filled))
     }
+}
+
+/// Some random numbers with that of a word, and the word of the first.
+fn random_numbers(random: Stream, index: u64) -> ([[u64; 2]; MADE], u64) {
+    (random.bit_pairs(index / 2), index / 2 * 2)
 }

@@ -4,12 +4,13 @@ use super::logistic::{exp, gradients, ln_1p};
 use super::*;
 use crate::simd::LANES;
 use crate::word2vec::config::{Architecture, Context, Word2VecConfig};
+use crate::word2vec::training::Filled;
 
 const COUNTS: [u64; 9] = [40, 30, 20, 10, 8, 6, 5, 4, 3];
 
 /// Two sentences with words that come more than once.
-fn block() -> Block {
-    let mut block = Block::default();
+fn sentences() -> Vec<Position> {
+    let mut filled = Filled::default();
     for (sentence, words) in [&[0u32, 3, 0, 5, 1, 8][..], &[2], &[7, 0, 4, 6, 2]].iter().enumerate()
     {
         let position = |(place, word): (usize, &u32)| Position {
@@ -19,9 +20,9 @@ fn block() -> Block {
             sentence: [0; 2],
         };
         let positions: Vec<Position> = words.iter().enumerate().map(position).collect();
-        block.push(&positions);
+        filled.push(&positions);
     }
-    block
+    filled.positions
 }
 
 fn tables(config: &Word2VecConfig) -> [Table; 2] {
@@ -50,13 +51,13 @@ fn a_step_is_the_learning_rate_times_the_gradient_of_the_loss() {
         let objective = Objective::new(&config, &COUNTS);
         let loss = |tables: &[Table; 2]| {
             let [mut inputs, mut outputs] = tables.clone();
-            block().step(&mut inputs, &mut outputs, &objective, 0.0).sum
+            Block::default().step(&sentences(), &mut inputs, &mut outputs, &objective, 0.0).sum
         };
         let before = tables(&config);
         let [mut inputs, mut outputs] = before.clone();
         // Small enough that no step is cut short.
         let learning_rate = 1e-3;
-        block().step(&mut inputs, &mut outputs, &objective, learning_rate);
+        Block::default().step(&sentences(), &mut inputs, &mut outputs, &objective, learning_rate);
         let after = [inputs, outputs];
         for table in 0..2 {
             for (row, number) in
@@ -92,12 +93,13 @@ fn the_probabilities_of_a_tree_add_up_to_1() {
         let mut block = Block::default();
         let position = |word, reach| Position { word, reach, index: 0, sentence: [0; 2] };
         // With skip-gram the first word predicts the second, in whose window it is, and the other way round.
-        block.push(&[position(0, 1), position(word, 1)]);
+        let mut filled = Filled::default();
+        filled.push(&[position(0, 1), position(word, 1)]);
         let [mut inputs, mut outputs] = tables(&config);
-        let both = block.step(&mut inputs, &mut outputs, &objective, 0.0).sum;
-        let mut block = Block::default();
-        block.push(&[position(word, 0), position(0, 1)]);
-        let back = block.step(&mut inputs, &mut outputs, &objective, 0.0).sum;
+        let both = block.step(&filled.positions, &mut inputs, &mut outputs, &objective, 0.0).sum;
+        let mut filled = Filled::default();
+        filled.push(&[position(word, 0), position(0, 1)]);
+        let back = block.step(&filled.positions, &mut inputs, &mut outputs, &objective, 0.0).sum;
         (-(both - back)).exp()
     };
     let sum: f64 = (0..COUNTS.len() as u32).map(probability).sum();
