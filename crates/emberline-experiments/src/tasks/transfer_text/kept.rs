@@ -62,3 +62,25 @@ impl Kept {
         Ok(learnt)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiments::transfer_text::transfer_text;
+
+    #[test]
+    fn what_was_learnt_is_believed_under_the_same_config_and_under_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |config: &TransferTextConfig, n_right| {
+            let mut kept = Kept::open(folder.path(), config).unwrap();
+            kept.get("a", || Ok(Learnt { n_right, n_trained: 1 })).unwrap().n_right
+        };
+        let config = transfer_text();
+        assert_eq!([of(&config, 5), of(&config, 6)], [5, 5]);
+        let mut other = config.clone();
+        other.transfer.lora.rank += 1;
+        assert_eq!([of(&other, 7), of(&other, 8)], [7, 7]);
+        std::fs::write(folder.path().join(FILE), "half of it").unwrap();
+        assert_eq!(of(&other, 9), 9);
+    }
+}

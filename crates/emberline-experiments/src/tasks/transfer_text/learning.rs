@@ -225,3 +225,17 @@ fn gradual(steps: u64, n_groups: usize) -> Plan {
 pub(super) fn schedule(learning_rate: f64) -> Schedule {
     Schedule::SlantedTriangular { learning_rate, cut_fraction: 0.1, ratio: 32.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_groups_are_trained_from_the_middle_of_the_updates_on() {
+        let Train::Gradual { updates_per_layer } = gradual(120, 4).train else {
+            panic!("a gradual plan");
+        };
+        // The lowest of the four waits for the three above it.
+        assert_eq!(3 * updates_per_layer, 60);
+    }
+}
