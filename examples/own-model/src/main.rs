@@ -100,7 +100,7 @@ fn train(
         steps,
         seed: 1,
         optimizer: OptimizerConfig::AdamW(Default::default()),
-        schedule: Schedule::Constant { learning_rate: LEARNING_RATE, warmup_steps: 10 },
+        schedule: Schedule::Constant { learning_rate: LEARNING_RATE, warmup_steps: 0 },
         max_grad_norm: Some(1.0),
         log_every: steps,
         evaluate_every: steps,
