@@ -9,7 +9,7 @@ pub(crate) struct Columns<T> {
     columns: usize,
 }
 
-// SAFETY: numbers are only written, and no two threads write one, as `write` asks for.
+// SAFETY: no two threads write a number, or read what another writes, as `write` and the callers of `column` see to.
 unsafe impl<T: Send> Sync for Columns<T> {}
 
 impl<T> Columns<T> {
@@ -18,7 +18,7 @@ impl<T> Columns<T> {
         Self { values: values.as_mut_ptr().cast(), length: values.len(), columns }
     }
 
-    /// Where a column begins: that of the first row.
+    /// Where a column begins: that of the first row. Who writes through it, writes columns that no other thread does.
     ///
     /// # Panics
     /// If there is none.
